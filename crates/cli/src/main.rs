@@ -1,0 +1,2 @@
+//! The `lampyr` command line.
+fn main() {}

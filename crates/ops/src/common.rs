@@ -1,0 +1,179 @@
+//! What op files share: shape rules and loops of reference implementations.
+
+use lampyr_base::{DType, Dim, Error, Layout, Result, broadcast_shapes};
+use lampyr_ir::{Fact, Facts, HostTensor, HostValue, Numbers, TensorFact};
+use smallvec::smallvec;
+
+/// The tensor facts of all inputs.
+pub fn tensors<'a>(inputs: &[&'a Fact]) -> Result<Vec<&'a TensorFact>> {
+    inputs.iter().map(|f| f.as_tensor()).collect()
+}
+
+/// The host tensors of all inputs.
+pub fn host(inputs: &[HostValue]) -> Result<Vec<&HostTensor>> {
+    inputs.iter().map(HostValue::tensor).collect()
+}
+
+/// One output.
+pub fn one(fact: TensorFact) -> Facts {
+    smallvec![Fact::Tensor(fact)]
+}
+
+/// One host output.
+pub fn out(value: HostTensor) -> Result<Vec<HostValue>> {
+    Ok(vec![HostValue::Tensor(value)])
+}
+
+/// Symbolic broadcasting (ONNX "Broadcasting", NumPy rules). Two different symbols give their maximum, which is the
+/// size whenever the shapes broadcast at all.
+pub fn broadcast_dims(shapes: &[&[Dim]]) -> Result<Vec<Dim>> {
+    let rank = shapes.iter().map(|s| s.len()).max().unwrap_or(0);
+    let mut result = vec![Dim::Known(1); rank];
+    for shape in shapes {
+        for (i, d) in shape.iter().enumerate() {
+            let slot = &mut result[rank - shape.len() + i];
+            *slot = match (&*slot, d) {
+                (a, b) if a == b => continue,
+                (Dim::Known(1), b) => b.clone(),
+                (_, Dim::Known(1)) => continue,
+                (Dim::Known(a), Dim::Known(b)) => {
+                    let all = shapes.iter().map(|s| format!("[{}]", Dim::join(s))).collect::<Vec<_>>().join(" and ");
+                    return Err(Error::shape(format!("shapes {all} do not broadcast: {a} against {b}"))
+                        .with_expected("equal sizes, or 1 on one side, counted from the last axis"));
+                }
+                (Dim::Known(0), _) | (_, Dim::Known(0)) => Dim::Known(0),
+                (Dim::Known(a), _) => Dim::Known(*a),
+                (_, Dim::Known(b)) => Dim::Known(*b),
+                (a, b) => a.maximum(b),
+            };
+        }
+    }
+    Ok(result)
+}
+
+/// The fact of an elementwise result; all inputs from `from` on must have one dtype, which is `expected` to be among
+/// `allowed`. Known integer elements are not followed.
+pub fn elementwise(inputs: &[&Fact], from: usize, allowed: &[DType], dtype: Option<DType>) -> Result<Facts> {
+    let facts = tensors(inputs)?;
+    let common = facts.get(from).map_or(DType::F32, |f| f.dtype);
+    check_dtype(common, allowed)?;
+    if let Some(other) = facts[from..].iter().find(|f| f.dtype != common) {
+        return Err(Error::dtype(format!("inputs have different types: {common} and {}", other.dtype))
+            .with_expected("equal types")
+            .with_help("cast one of them"));
+    }
+    let shapes: Vec<&[Dim]> = facts.iter().map(|f| f.shape.as_slice()).collect();
+    Ok(one(TensorFact::new(dtype.unwrap_or(common), broadcast_dims(&shapes)?)))
+}
+
+/// Elementwise facts of integer vectors whose elements are known: `f` combines the elements.
+pub fn known_binary(mut facts: Facts, inputs: &[&Fact], f: impl Fn(&Dim, &Dim) -> Option<Dim>) -> Facts {
+    let (Some(Fact::Tensor(a)), Some(Fact::Tensor(b))) = (inputs.first(), inputs.get(1)) else { return facts };
+    if let (Some(x), Some(y), Some(Fact::Tensor(result))) = (&a.known, &b.known, facts.first_mut())
+        && result.dtype.is_integer()
+        && (x.len() == y.len() || x.len() == 1 || y.len() == 1)
+        && !x.is_empty()
+        && !y.is_empty()
+    {
+        let n = if x.len() == 1 { y.len() } else { x.len() };
+        let known: Option<Vec<Dim>> = (0..n).map(|i| f(&x[i % x.len()], &y[i % y.len()])).collect();
+        result.known = known.map(Into::into);
+    }
+    facts
+}
+
+/// # Errors
+/// When `dtype` is not among `allowed`.
+pub fn check_dtype(dtype: DType, allowed: &[DType]) -> Result<()> {
+    if allowed.contains(&dtype) {
+        return Ok(());
+    }
+    let names = allowed.iter().map(|d| d.name()).collect::<Vec<_>>().join(", ");
+    Err(Error::dtype(format!("{dtype} is not accepted")).with_expected(format!("one of {names}")))
+}
+
+/// `axis` counted from the front.
+///
+/// # Errors
+/// When it is outside `-rank..rank`.
+pub fn axis(axis: i64, rank: usize) -> Result<usize> {
+    let r = rank as i64;
+    let a = if axis < 0 { axis + r } else { axis };
+    if a < 0 || a >= r {
+        return Err(Error::index(format!("axis {axis} is out of range for a tensor of rank {rank}"))
+            .with_expected(format!("{}..={}", -r, r - 1)));
+    }
+    Ok(a as usize)
+}
+
+/// Axes counted from the front, sorted; empty means all.
+///
+/// # Errors
+/// When one is out of range or occurs twice.
+pub fn axes(list: &[i64], rank: usize) -> Result<Vec<usize>> {
+    if list.is_empty() {
+        return Ok((0..rank).collect());
+    }
+    let mut all = list.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<_>>>()?;
+    all.sort_unstable();
+    if all.windows(2).any(|w| w[0] == w[1]) {
+        return Err(Error::value(format!("axes {list:?} name one axis twice")));
+    }
+    Ok(all)
+}
+
+/// For every element of the broadcast result, the flat indices of the operands.
+pub fn broadcast_indices(shapes: &[&[usize]]) -> Result<(Vec<usize>, Vec<Vec<usize>>)> {
+    let mut shape = lampyr_base::Shape::new();
+    for s in shapes {
+        shape = broadcast_shapes(&shape, s)?;
+    }
+    let indices = shapes
+        .iter()
+        .map(|s| Ok(Layout::contiguous(s).broadcast_to(&shape)?.indices().collect()))
+        .collect::<Result<Vec<Vec<usize>>>>()?;
+    Ok((shape.to_vec(), indices))
+}
+
+/// Plain loop over two broadcast operands of one dtype.
+pub fn reference_binary(
+    inputs: &[HostValue],
+    dtype: Option<DType>,
+    float: impl Fn(f64, f64) -> f64,
+    signed: impl Fn(i64, i64) -> i64,
+    unsigned: impl Fn(u64, u64) -> u64,
+) -> Result<Vec<HostValue>> {
+    let x = host(inputs)?;
+    let (shape, at) = broadcast_indices(&[x[0].shape(), x[1].shape()])?;
+    let pairs = at[0].iter().zip(&at[1]);
+    let numbers = match (x[0].numbers(), x[1].numbers()) {
+        (Numbers::F(a), Numbers::F(b)) => Numbers::F(pairs.map(|(&i, &j)| float(a[i], b[j])).collect()),
+        (Numbers::I(a), Numbers::I(b)) => Numbers::I(pairs.map(|(&i, &j)| signed(a[i], b[j])).collect()),
+        (Numbers::U(a), Numbers::U(b)) => Numbers::U(pairs.map(|(&i, &j)| unsigned(a[i], b[j])).collect()),
+        _ => return Err(Error::dtype("operands have different kinds of numbers")),
+    };
+    out(HostTensor::from_numbers(dtype.unwrap_or(x[0].dtype()), &shape, &numbers)?)
+}
+
+/// Plain loop over one operand of a float dtype.
+pub fn reference_unary(inputs: &[HostValue], f: impl Fn(f64) -> f64) -> Result<Vec<HostValue>> {
+    let x = host(inputs)?;
+    let values: Vec<f64> = x[0].to_f64().into_iter().map(f).collect();
+    out(HostTensor::from_f64(x[0].dtype(), x[0].shape(), &values)?)
+}
+
+/// Concrete sizes of attributes that were symbolic in the graph.
+pub fn sizes(dims: &[Dim]) -> Result<Vec<usize>> {
+    let none = lampyr_base::Bindings::new();
+    dims.iter().map(|d| d.size(&none)).collect()
+}
+
+/// The elements of `x` that `layout` (over its row-major storage) names, as a contiguous tensor.
+pub fn gather_layout(x: &HostTensor, layout: &Layout) -> Result<HostTensor> {
+    let size = x.dtype().size();
+    let mut bytes = Vec::with_capacity(layout.len() * size);
+    for i in layout.indices() {
+        bytes.extend_from_slice(&x.bytes()[i * size..(i + 1) * size]);
+    }
+    HostTensor::copy_bytes(x.dtype(), &layout.shape, &bytes)
+}

@@ -1,0 +1,54 @@
+//! The op library: one file and one line per op. `ops!` below is the registry; everything else about an op is in its
+//! file.
+
+mod cases;
+pub mod common;
+pub mod gradient;
+#[macro_use]
+mod macros;
+pub mod registry;
+
+ops! {
+    /// Element by element, with broadcasting.
+    elementwise {
+        add: Add,
+    }
+
+    /// Axes folded away.
+    reduce {
+        sum_to_shape: SumToShape,
+    }
+
+    /// Matrix products.
+    linalg {
+    }
+
+    /// Convolution and pooling.
+    conv {
+    }
+
+    /// Normalisation.
+    norm {
+    }
+
+    /// Shapes and views.
+    shape {
+        expand: Expand,
+    }
+
+    /// Picking and placing elements.
+    index {
+    }
+
+    /// Sub-graphs and sequences.
+    control {
+    }
+
+    /// Random numbers.
+    random {
+    }
+
+    /// Ops that the compiler makes; each carries the plain ops it stands for.
+    fused {
+    }
+}

@@ -1,0 +1,74 @@
+//! `cargo xtask <verb>`: tests, static checks, generated files and benchmarks of the workspace.
+
+mod gates;
+mod python;
+mod run;
+mod steps;
+mod test;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::run::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Tests, checks and chores of the workspace")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run every check and test in order; stop at the first failure
+    Test(test::Options),
+    /// Run the static checks and print their findings
+    Gates {
+        /// Names of the gates to run; all of them when none is given
+        names: Vec<String>,
+        /// List the gates and stop
+        #[arg(long)]
+        list: bool,
+    },
+    /// Write the generated files (docs/ops.md, python/lampyr/_ops.pyi)
+    Generate {
+        /// Fail when a generated file is out of date, and write nothing
+        #[arg(long)]
+        check: bool,
+    },
+    /// Compute the torch goldens anew and compare them with the ones in the tree
+    Parity,
+    /// Compute the torch goldens anew and write them
+    Goldens,
+    /// Run the operator benchmarks and the Python call-overhead benchmark
+    Bench {
+        /// Arguments for the benchmark binary, after `--`
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = Workspace::find().and_then(|workspace| match &arguments.verb {
+        Verb::Test(options) => test::test(&workspace, options),
+        Verb::Gates { list: true, .. } => {
+            gates::list();
+            Ok(())
+        }
+        Verb::Gates { names, .. } => gates::gates(&workspace, names),
+        Verb::Generate { check } => verbs::generate(&workspace, *check),
+        Verb::Parity => verbs::goldens(&workspace, true),
+        Verb::Goldens => verbs::goldens(&workspace, false),
+        Verb::Bench { arguments } => verbs::bench(&workspace, arguments),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

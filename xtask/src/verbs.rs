@@ -1,0 +1,46 @@
+//! The short verbs: generated files, torch goldens and benchmarks.
+
+use crate::python;
+use crate::run::{Failure, Result, Workspace};
+
+/// Writes the generated files, or with `check` fails when one is out of date.
+pub fn generate(workspace: &Workspace, check: bool) -> Result {
+    let mut command =
+        workspace.cargo(&["run", "--quiet", "--release", "-p", "lampyr-conformance", "--bin", "generate"]);
+    if check {
+        command.args(["--", "--check"]);
+    }
+    workspace.run(&mut command).map_err(|failure| match check {
+        true => Failure { message: format!("{failure}\nto write the files: cargo xtask generate"), ..failure },
+        false => failure,
+    })
+}
+
+/// Computes the goldens with torch, in an environment of its own; with `check` compares instead of writing.
+pub fn goldens(workspace: &Workspace, check: bool) -> Result {
+    let script = "conformance/goldens/make.py";
+    if !workspace.root.join(script).is_file() {
+        return Err(Failure::new(format!("there is no {script}")));
+    }
+    let python = python::PARITY.ready(workspace)?;
+    let mut command = workspace.command(python);
+    command.arg(script).args(check.then_some("--check"));
+    workspace.run(&mut command)
+}
+
+/// Runs the Rust benchmarks, then the Python call-overhead benchmark where its file and `.venv` are there.
+pub fn bench(workspace: &Workspace, arguments: &[String]) -> Result {
+    let mut command = workspace.cargo(&["bench", "-p", "lampyr", "--bench", "ops"]);
+    if !arguments.is_empty() {
+        command.arg("--").args(arguments);
+    }
+    workspace.run(&mut command)?;
+    let python = python::TEST.interpreter(workspace);
+    let script = "benches/overhead.py";
+    if python.is_file() && workspace.root.join(script).is_file() {
+        workspace.run(workspace.command(python).arg(script))
+    } else {
+        println!("{script} was not run: it needs its file and .venv (cargo xtask test --only wheel)");
+        Ok(())
+    }
+}
