@@ -1,1 +1,15 @@
-//! lampyr-backend
+//! What a device is to the rest of Lampyr: memory, a queue, and a table of kernels; and what happens where a kernel is
+//! missing. The plain host reference is here too.
+
+mod arg;
+mod device;
+mod kernel;
+pub mod reference;
+mod resolve;
+
+pub use arg::{Arg, ArgInfo};
+pub use device::{Backend, DeviceMemory, backend, backends, register};
+pub use kernel::{Accepts, Kernel, KernelTable, Launch, Packed};
+pub use resolve::{Choice, Reason, resolve};
+#[doc(hidden)]
+pub use lampyr_ir::Listed as __Listed;

@@ -1,0 +1,80 @@
+use std::sync::Arc;
+
+use lampyr_base::{DType, Layout, Shape};
+use lampyr_ir::MemoryFormat;
+
+use crate::DeviceMemory;
+
+/// What a kernel may know of an operand before it runs.
+#[derive(Clone, Copy, Debug)]
+pub struct ArgInfo<'a> {
+    /// Element type.
+    pub dtype: DType,
+    /// Sizes, steps and offset.
+    pub layout: &'a Layout,
+    /// Memory format.
+    pub format: MemoryFormat,
+}
+
+impl<'a> ArgInfo<'a> {
+    /// A plain operand.
+    pub fn new(dtype: DType, layout: &'a Layout) -> ArgInfo<'a> {
+        ArgInfo { dtype, layout, format: MemoryFormat::Plain }
+    }
+
+    /// Sizes.
+    pub fn shape(&self) -> &'a [usize] {
+        &self.layout.shape
+    }
+}
+
+/// One operand of a launch: a layout over device memory.
+#[derive(Clone, Copy)]
+pub struct Arg<'a> {
+    /// The memory.
+    pub memory: &'a Arc<dyn DeviceMemory>,
+    /// First byte of the storage inside the memory; the layout's offset counts from here.
+    pub base: usize,
+    /// Element type.
+    pub dtype: DType,
+    /// Sizes, steps and offset in elements.
+    pub layout: &'a Layout,
+    /// Memory format.
+    pub format: MemoryFormat,
+}
+
+impl<'a> Arg<'a> {
+    /// A plain operand.
+    pub fn new(memory: &'a Arc<dyn DeviceMemory>, base: usize, dtype: DType, layout: &'a Layout) -> Arg<'a> {
+        Arg { memory, base, dtype, layout, format: MemoryFormat::Plain }
+    }
+
+    /// What is known before launch.
+    pub fn info(&self) -> ArgInfo<'a> {
+        ArgInfo { dtype: self.dtype, layout: self.layout, format: self.format }
+    }
+
+    /// Sizes.
+    pub fn shape(&self) -> &'a Shape {
+        &self.layout.shape
+    }
+
+    /// Address of the element at index zero, for memory that the host can reach.
+    ///
+    /// Valid for the elements of `layout` as long as `memory` lives; the launcher has checked that they lie inside it.
+    pub fn host_ptr(&self) -> Option<*mut u8> {
+        let start = self.memory.host_ptr()?;
+        // wrapping_add: for empty tensors the offset may lie outside the allocation; the pointer is not read then.
+        Some(start.as_ptr().wrapping_add(self.base + self.layout.offset * self.dtype.size()))
+    }
+
+    /// True when every element lies inside the memory.
+    pub fn in_bounds(&self) -> bool {
+        let (low, high) = self.layout.span();
+        low <= high
+            && high
+                .checked_mul(self.dtype.size())
+                .and_then(|b| b.checked_add(self.base))
+                .is_some_and(|end| end <= self.memory.len() || self.layout.is_empty())
+    }
+}
