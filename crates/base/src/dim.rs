@@ -21,9 +21,19 @@ impl Symbol {
         Symbol(format!("{hint}%{}", NEXT.fetch_add(1, Ordering::Relaxed)).into())
     }
 
+    /// A fresh symbol for an element read from a tensor, which may be negative; all other symbols are sizes.
+    pub fn fresh_element() -> Symbol {
+        Symbol::fresh("u")
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.0
+    }
+
+    /// False for symbols of [`Symbol::fresh_element`].
+    pub fn is_size(&self) -> bool {
+        !self.0.starts_with("u%")
     }
 }
 
@@ -250,11 +260,27 @@ impl Dim {
         self.add(other).sub(&Dim::Known(1)).floor_div(other)
     }
 
+    /// Whether the value is zero or more whatever sizes the symbols stand for; false when that cannot be seen.
+    pub fn is_nonnegative(&self) -> bool {
+        let poly = match self {
+            Dim::Known(n) => return *n >= 0,
+            Dim::Expr(e) => &e.0,
+        };
+        let atom = |a: &Atom| match a {
+            Atom::Symbol(s) => s.is_size(),
+            Atom::FloorDiv(a, b) | Atom::Min(a, b) => a.is_nonnegative() && b.is_nonnegative(),
+            Atom::Max(a, b) => a.is_nonnegative() || b.is_nonnegative(),
+        };
+        poly.constant >= 0 && poly.terms.iter().all(|(atoms, c)| *c >= 0 && atoms.iter().all(atom))
+    }
+
     /// The larger one.
     pub fn maximum(&self, other: &Dim) -> Dim {
         match (self, other) {
             (Dim::Known(a), Dim::Known(b)) => Dim::Known(*a.max(b)),
             (a, b) if a == b => a.clone(),
+            (a, b) if a.sub(b).is_nonnegative() => a.clone(),
+            (a, b) if b.sub(a).is_nonnegative() => b.clone(),
             (a, b) => {
                 let (a, b) = if a <= b { (a, b) } else { (b, a) };
                 Dim::atom(Atom::Max(a.clone(), b.clone()))
@@ -267,6 +293,8 @@ impl Dim {
         match (self, other) {
             (Dim::Known(a), Dim::Known(b)) => Dim::Known(*a.min(b)),
             (a, b) if a == b => a.clone(),
+            (a, b) if a.sub(b).is_nonnegative() => b.clone(),
+            (a, b) if b.sub(a).is_nonnegative() => a.clone(),
             (a, b) => {
                 let (a, b) = if a <= b { (a, b) } else { (b, a) };
                 Dim::atom(Atom::Min(a.clone(), b.clone()))

@@ -158,7 +158,7 @@ impl Builder for GraphBuilder {
                 match hit {
                     Some((s, _)) => Dim::of(s),
                     None => {
-                        let s = Symbol::fresh("u");
+                        let s = Symbol::fresh_element();
                         self.graph.symbol_sources.insert(s.clone(), (id, i));
                         Dim::of(&s)
                     }

@@ -1,7 +1,7 @@
 //! What op files share: shape rules and loops of reference implementations.
 
 use lampyr_base::{DType, Dim, Error, Layout, Result, broadcast_shapes};
-use lampyr_ir::{Fact, Facts, HostTensor, HostValue, Numbers, TensorFact};
+use lampyr_ir::{Builder, Fact, Facts, HostTensor, HostValue, Numbers, TensorFact, Var};
 use smallvec::smallvec;
 
 /// The tensor facts of all inputs.
@@ -176,4 +176,58 @@ pub fn gather_layout(x: &HostTensor, layout: &Layout) -> Result<HostTensor> {
         bytes.extend_from_slice(&x.bytes()[i * size..(i + 1) * size]);
     }
     HostTensor::copy_bytes(x.dtype(), &layout.shape, &bytes)
+}
+
+/// Known sizes as attributes.
+pub fn fixed_dims(shape: &[usize]) -> Vec<Dim> {
+    shape.iter().map(|&d| Dim::from(d)).collect()
+}
+
+/// One size for an axis on which two tensors must agree.
+///
+/// # Errors
+/// When both are known and differ.
+pub fn same_dim(a: &Dim, b: &Dim) -> Result<Dim> {
+    match (a, b) {
+        (Dim::Known(x), Dim::Known(y)) if x != y => Err(Error::shape(format!("sizes {x} and {y} must be equal"))),
+        (Dim::Known(_), _) => Ok(a.clone()),
+        (_, Dim::Known(_)) => Ok(b.clone()),
+        _ => Ok(a.clone()),
+    }
+}
+
+/// Row-major index `flat` over `shape` as one index per axis.
+pub fn unravel(mut flat: usize, shape: &[usize]) -> lampyr_base::Shape {
+    let mut index = lampyr_base::Shape::from_elem(0, shape.len());
+    for (i, &d) in shape.iter().enumerate().rev() {
+        index[i] = flat % d.max(1);
+        flat /= d.max(1);
+    }
+    index
+}
+
+/// `index` counted from the front of an axis of `size` elements.
+///
+/// # Errors
+/// When it is outside `-size..size`.
+pub fn element(index: i64, size: usize) -> Result<usize> {
+    let n = size as i64;
+    let i = if index < 0 { index.saturating_add(n) } else { index };
+    if i < 0 || i >= n {
+        return Err(Error::index(format!("index {index} is out of range for an axis of {size} elements"))
+            .with_expected(format!("{}..={}", -n, n - 1)));
+    }
+    Ok(i as usize)
+}
+
+/// The elements of an integer tensor that must be known before the graph runs.
+///
+/// # Errors
+/// [`lampyr_base::ErrorKind::Unsupported`] when they are not.
+pub fn fixed_ints(b: &mut dyn Builder, var: &Var) -> Result<Vec<i64>> {
+    let dims = b.dims(var)?;
+    let known: Option<Vec<i64>> = dims.iter().map(Dim::known).collect();
+    known.ok_or_else(|| {
+        Error::unsupported(format!("axes or steps [{}] computed while the model runs", Dim::join(&dims)))
+    })
 }

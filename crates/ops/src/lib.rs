@@ -34,10 +34,18 @@ ops! {
     /// Shapes and views.
     shape {
         expand: Expand,
+        transpose: Transpose,
+        reshape: Reshape,
+        slice: Slice,
+        set_slice: SetSlice,
+        concat: Concat,
+        shape_of: ShapeOf,
     }
 
     /// Picking and placing elements.
     index {
+        gather: Gather,
+        index_add: IndexAdd,
     }
 
     /// Sub-graphs and sequences.
