@@ -90,12 +90,7 @@ pub trait Kernel: Send + Sync {
     }
 
     /// Output shapes that depend on the elements of the inputs; `None` when inference told them already.
-    fn measure(
-        &self,
-        _backend: &dyn Backend,
-        _op: &dyn Op,
-        _inputs: &[Arg],
-    ) -> Option<Result<SmallVec<[Shape; 2]>>> {
+    fn measure(&self, _backend: &dyn Backend, _op: &dyn Op, _inputs: &[Arg]) -> Option<Result<SmallVec<[Shape; 2]>>> {
         None
     }
 

@@ -10,6 +10,6 @@ mod resolve;
 pub use arg::{Arg, ArgInfo};
 pub use device::{Backend, DeviceMemory, backend, backends, register};
 pub use kernel::{Accepts, Kernel, KernelTable, Launch, Packed};
-pub use resolve::{Choice, Reason, resolve};
 #[doc(hidden)]
 pub use lampyr_ir::Listed as __Listed;
+pub use resolve::{Choice, Reason, resolve};

@@ -74,9 +74,7 @@ impl Bindings {
     /// # Errors
     /// [`crate::ErrorKind::Shape`] when rank or a size does not fit.
     pub fn unify(&mut self, dims: &[Dim], sizes: &[usize]) -> Result<()> {
-        let fail = |what: String| {
-            Error::shape(what).with_expected(format!("shape [{}]", Dim::join(dims)))
-        };
+        let fail = |what: String| Error::shape(what).with_expected(format!("shape [{}]", Dim::join(dims)));
         if dims.len() != sizes.len() {
             return Err(fail(format!("got a tensor of rank {} with shape {sizes:?}", sizes.len())));
         }
@@ -225,7 +223,9 @@ impl Dim {
         match (self, other) {
             (_, Dim::Known(1)) => return self.clone(),
             (_, Dim::Known(0)) => return Dim::Known(0),
-            (Dim::Known(a), Dim::Known(b)) => return Dim::Known(a.div_euclid(*b) - i64::from(*b < 0 && a.rem_euclid(*b) != 0)),
+            (Dim::Known(a), Dim::Known(b)) => {
+                return Dim::Known(a.div_euclid(*b) - i64::from(*b < 0 && a.rem_euclid(*b) != 0));
+            }
             (a, b) if a == b => return Dim::Known(1),
             _ => {}
         }

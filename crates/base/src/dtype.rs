@@ -69,8 +69,18 @@ impl DType {
         &[DType::U8, DType::I8, DType::U16, DType::I16, DType::U32, DType::I32, DType::U64, DType::I64];
     /// Integers and floats, without `bool`.
     pub const NUMERIC: &'static [DType] = &[
-        DType::U8, DType::I8, DType::U16, DType::I16, DType::U32, DType::I32, DType::U64, DType::I64, DType::F16,
-        DType::BF16, DType::F32, DType::F64,
+        DType::U8,
+        DType::I8,
+        DType::U16,
+        DType::I16,
+        DType::U32,
+        DType::I32,
+        DType::U64,
+        DType::I64,
+        DType::F16,
+        DType::BF16,
+        DType::F32,
+        DType::F64,
     ];
 
     /// The block format of a block-quantised type; `None` for plain types.

@@ -114,13 +114,8 @@ pub static MEMORY_LIMIT: Knob = Knob::new(
     "cap in bytes of the host allocator's live memory",
 );
 /// Verifier between compiler passes.
-pub static VERIFY: Knob = Knob::new(
-    "LAMPYR_VERIFY",
-    "0",
-    "0 or 1",
-    is_switch,
-    "run the graph verifier between all compiler passes",
-);
+pub static VERIFY: Knob =
+    Knob::new("LAMPYR_VERIFY", "0", "0 or 1", is_switch, "run the graph verifier between all compiler passes");
 /// Number of compiler passes to run.
 pub static STOP_AFTER: Knob = Knob::new(
     "LAMPYR_STOP_AFTER",

@@ -179,9 +179,8 @@ impl Layout {
             out.offset = self.offset;
             return Some(out);
         }
-        let old: SmallVec<[(usize, isize); 6]> = (self.shape.iter().copied().zip(self.strides.iter().copied()))
-            .filter(|&(d, _)| d != 1)
-            .collect();
+        let old: SmallVec<[(usize, isize); 6]> =
+            (self.shape.iter().copied().zip(self.strides.iter().copied())).filter(|&(d, _)| d != 1).collect();
         let mut strides: Strides = smallvec![0; shape.len()];
         let (mut oi, mut ni) = (0, 0);
         while oi < old.len() && ni < shape.len() {

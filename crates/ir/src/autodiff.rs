@@ -111,11 +111,8 @@ pub fn gradients(
         if from.iter().all(Option::is_none) {
             continue;
         }
-        let needs: Vec<bool> = node
-            .inputs
-            .iter()
-            .map(|v| reaches.contains(v) && differentiable(b.graph().fact(*v)))
-            .collect();
+        let needs: Vec<bool> =
+            node.inputs.iter().map(|v| reaches.contains(v) && differentiable(b.graph().fact(*v))).collect();
         if !needs.contains(&true) {
             continue;
         }
@@ -167,11 +164,8 @@ pub fn gradient_graph(
     wrt: &[usize],
 ) -> Result<(crate::Graph, Vec<bool>)> {
     let mut g = GraphBuilder::new(&format!("{}.grad", forward.name));
-    let inputs: Vec<Var> = forward
-        .inputs()
-        .iter()
-        .map(|v| g.input(&forward.value(*v).name, forward.fact(*v).clone()))
-        .collect();
+    let inputs: Vec<Var> =
+        forward.inputs().iter().map(|v| g.input(&forward.value(*v).name, forward.fact(*v).clone())).collect();
     let outputs = g.inline(forward, &inputs)?;
     let mut seeds = Vec::new();
     for &k in seeded {

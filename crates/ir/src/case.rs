@@ -149,11 +149,20 @@ impl CaseInput {
             }
             Fill::Special(seed) => {
                 let mut rng = SplitMix(*seed);
-                let floats = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 1.0, -1.5, 88.8, -88.8, 3e38, 1e-40];
+                let floats =
+                    [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 1.0, -1.5, 88.8, -88.8, 3e38, 1e-40];
                 let ints = [0.0, 1.0, -1.0, 127.0, -128.0, 255.0, 32767.0, -32768.0, 2147483647.0, -2147483648.0];
                 let table: &[f64] = if self.dtype.is_float() { &floats } else { &ints };
                 (0..n)
-                    .map(|i| if i < table.len() { table[i] } else if rng.unit() < 0.5 { table[(rng.unit() * table.len() as f64) as usize] } else { self.whole(rng.unit() * 8.0 - 4.0) })
+                    .map(|i| {
+                        if i < table.len() {
+                            table[i]
+                        } else if rng.unit() < 0.5 {
+                            table[(rng.unit() * table.len() as f64) as usize]
+                        } else {
+                            self.whole(rng.unit() * 8.0 - 4.0)
+                        }
+                    })
                     .collect()
             }
         };

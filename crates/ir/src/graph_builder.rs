@@ -146,11 +146,11 @@ impl Builder for GraphBuilder {
         }
         let count = match fact.shape.first() {
             None => 1,
-            Some(d) => d
-                .known()
-                .and_then(|n| usize::try_from(n).ok())
-                .filter(|&n| n <= crate::fact::KNOWN_LIMIT)
-                .ok_or_else(|| Error::unsupported(format!("a shape given by a tensor of unknown length ({fact})")))?,
+            Some(d) => {
+                d.known().and_then(|n| usize::try_from(n).ok()).filter(|&n| n <= crate::fact::KNOWN_LIMIT).ok_or_else(
+                    || Error::unsupported(format!("a shape given by a tensor of unknown length ({fact})")),
+                )?
+            }
         };
         let bound: Vec<Dim> = (0..count)
             .map(|i| {

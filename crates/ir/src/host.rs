@@ -28,9 +28,11 @@ impl Aligned {
     fn zeroed(len: usize) -> Result<Aligned> {
         let count = len.div_ceil(16);
         let mut words = Vec::new();
-        words
-            .try_reserve_exact(count)
-            .map_err(|_| lampyr_base::alloc::AllocError { requested: len, active: 0, limit: None })?;
+        words.try_reserve_exact(count).map_err(|_| lampyr_base::alloc::AllocError {
+            requested: len,
+            active: 0,
+            limit: None,
+        })?;
         words.resize(count, 0);
         Ok(Aligned { words, len })
     }
@@ -70,11 +72,8 @@ impl HostTensor {
         let need = dtype.bytes_for(num_elements(shape)?);
         let have = bytes.bytes();
         if need != Some(have.len()) {
-            return Err(Error::shape(format!(
-                "{} bytes do not hold a {dtype} tensor of shape {shape:?}",
-                have.len()
-            ))
-            .with_expected(format!("{} bytes", need.map_or("too many".to_string(), |n| n.to_string()))));
+            return Err(Error::shape(format!("{} bytes do not hold a {dtype} tensor of shape {shape:?}", have.len()))
+                .with_expected(format!("{} bytes", need.map_or("too many".to_string(), |n| n.to_string()))));
         }
         if have.as_ptr().align_offset(dtype.size()) != 0 {
             return HostTensor::copy_bytes(dtype, shape, have);
@@ -115,7 +114,11 @@ impl HostTensor {
     pub fn scalar<T: Element>(value: T) -> HostTensor {
         match HostTensor::from_slice(&[], &[value]) {
             Ok(t) => t,
-            Err(_) => HostTensor { dtype: T::DTYPE, shape: Shape::new(), bytes: Arc::new(Aligned { words: vec![0], len: size_of::<T>() }) },
+            Err(_) => HostTensor {
+                dtype: T::DTYPE,
+                shape: Shape::new(),
+                bytes: Arc::new(Aligned { words: vec![0], len: size_of::<T>() }),
+            },
         }
     }
 

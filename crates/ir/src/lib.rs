@@ -28,6 +28,6 @@ pub use host::{HostBytes, HostTensor, HostValue, Numbers};
 pub use lampyr_derive::Attrs;
 pub use op::{
     Arity, Autocast, Class, Cost, Gradient, Listed, Op, OpAttrs, OpEntry, OpId, OpRef, OpType, Promote, ReduceKind,
-    Rule, Saves,
+    Rule, Saves, checked_infer,
 };
 pub use patch::Patch;

@@ -57,7 +57,9 @@ pub trait OnnxNode {
 
 impl dyn OnnxNode + '_ {
     fn wrong(&self, name: &str, want: &str) -> Error {
-        Error::format(format!("attribute `{name}` has the wrong type")).with_expected(want.to_string()).with_op(self.op_type())
+        Error::format(format!("attribute `{name}` has the wrong type"))
+            .with_expected(want.to_string())
+            .with_op(self.op_type())
     }
 
     /// Integer attribute or default.

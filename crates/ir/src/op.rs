@@ -203,7 +203,13 @@ pub trait Op: OpAttrs {
     /// Vector-Jacobian product, written with other ops. `grads[i]` is the gradient of output `i`, where one came;
     /// the result has one entry per input, `None` where `needs` is false or the gradient is zero. Gradients have the
     /// shape and dtype of their input.
-    fn vjp(&self, _b: &mut dyn Builder, _saved: &Saved, _grads: &[Option<Var>], _needs: &[bool]) -> Result<Vec<Option<Var>>> {
+    fn vjp(
+        &self,
+        _b: &mut dyn Builder,
+        _saved: &Saved,
+        _grads: &[Option<Var>],
+        _needs: &[bool],
+    ) -> Result<Vec<Option<Var>>> {
         Err(Error::autograd("this op has no gradient").with_op(self.name()))
     }
 

@@ -302,8 +302,20 @@ macro_rules! float_binary {
             Binary::Sub => $a - $b,
             Binary::Mul => $a * $b,
             Binary::Div => $a / $b,
-            Binary::Max => if $a > $b || $a.is_nan() { $a } else { $b },
-            Binary::Min => if $a < $b || $a.is_nan() { $a } else { $b },
+            Binary::Max => {
+                if $a > $b || $a.is_nan() {
+                    $a
+                } else {
+                    $b
+                }
+            }
+            Binary::Min => {
+                if $a < $b || $a.is_nan() {
+                    $a
+                } else {
+                    $b
+                }
+            }
         }
     };
 }

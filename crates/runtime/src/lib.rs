@@ -1,1 +1,15 @@
-//! lampyr-runtime
+//! Tensors that compute at once, the tape that differentiates them, and sessions that run compiled graphs.
+
+mod eager;
+mod inplace;
+mod methods;
+mod promote;
+mod storage;
+mod tape;
+mod tensor;
+
+pub use eager::{EagerBuilder, Value, apply};
+pub use promote::{Scalar, promote_types, result_type};
+pub use storage::Storage;
+pub use tape::{GradOptions, backward, grad, is_grad_enabled, no_grad, set_grad_enabled, with_grad_mode};
+pub use tensor::Tensor;

@@ -1,0 +1,159 @@
+//! Running ops as they are called.
+
+mod builder;
+mod fallback;
+mod record;
+mod sequence;
+
+pub use builder::{EagerBuilder, Value};
+
+use lampyr_backend::{Accepts, Arg, ArgInfo, Backend, Choice, Kernel, Launch, resolve};
+use lampyr_base::{DType, Error, Layout, Result, ResultExt, Shape};
+use lampyr_ir::{Class, Fact, Facts, Op};
+use smallvec::SmallVec;
+
+use crate::tape::{is_grad_enabled, no_grad};
+use crate::tensor::Tensor;
+
+/// Outputs of one op; hidden ones are `None` when nothing needs them.
+pub(crate) type Outputs = SmallVec<[Option<Tensor>; 2]>;
+
+/// Applies `op` to tensors of one device and records it on the tape where a gradient is wanted. Hidden outputs are not
+/// among the results.
+pub fn apply(op: &dyn Op, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 2]>> {
+    let visible = op.visible_outputs().unwrap_or(usize::MAX);
+    let made = run_and_record(op, inputs)?;
+    made.into_iter()
+        .take(visible)
+        .map(|t| t.ok_or_else(|| Error::internal("an output was not made").with_op(op.name())))
+        .collect()
+}
+
+pub(crate) fn run_and_record(op: &dyn Op, inputs: &[&Tensor]) -> Result<Outputs> {
+    if let Some(other) = inputs.iter().find(|t| t.device() != inputs[0].device()) {
+        return Err(Error::device(format!(
+            "inputs are on different devices: {} and {}",
+            inputs[0].device(),
+            other.device()
+        ))
+        .with_op(op.name())
+        .with_help("move them to one device first"));
+    }
+    let edges = if is_grad_enabled() { record::edges(op, inputs)? } else { None };
+    let saves = op.saves();
+    let hidden = edges.is_some();
+    let outputs = compute(op, inputs, &|k| hidden && saves.outputs >> k.min(31) & 1 == 1)?;
+    if let Some(edges) = edges {
+        record::record(op, inputs, &outputs, edges);
+    }
+    if op.class() == Class::View
+        && let (Some(Some(out)), Some(base)) = (outputs.first(), inputs.first())
+        && std::sync::Arc::ptr_eq(out.storage(), base.storage())
+    {
+        record::note_view(op, base, out);
+    }
+    Ok(outputs)
+}
+
+/// Runs `op` without recording; `wanted` says which hidden outputs are made.
+pub(crate) fn compute(op: &dyn Op, inputs: &[&Tensor], wanted: &dyn Fn(usize) -> bool) -> Result<Outputs> {
+    let facts: SmallVec<[Fact; 4]> = inputs.iter().map(|t| value_fact(t)).collect();
+    let refs: SmallVec<[&Fact; 4]> = facts.iter().collect();
+    let inferred = lampyr_ir::checked_infer(op, &refs)?;
+    if op.class() == Class::View {
+        return view(op, inputs[0], &inferred).map(|t| smallvec::smallvec![Some(t)]);
+    }
+    let device = inputs.first().map_or(lampyr_base::Device::CPU, |t| t.device());
+    let backend = lampyr_backend::backend(device)?;
+    let infos: SmallVec<[ArgInfo; 4]> = inputs.iter().map(|t| t.arg().info()).collect();
+    let layouts = output_layouts(&inferred);
+    let types: SmallVec<[DType; 2]> = inferred.iter().map(Fact::dtype).collect();
+    let known: SmallVec<[Layout; 2]> =
+        layouts.iter().map(|l| l.clone().unwrap_or_else(|| Layout::contiguous(&[]))).collect();
+    let out_infos: SmallVec<[ArgInfo; 2]> = known.iter().zip(&types).map(|(l, &d)| ArgInfo::new(d, l)).collect();
+    match resolve(&*backend, op, &infos, &out_infos) {
+        Choice::Kernel(kernel) => {
+            run_kernel(&*backend, kernel, op, inputs, layouts, &types, wanted).map_err(|e| context(e, op, inputs))
+        }
+        Choice::Fallback(reason) => no_grad(|| fallback::run(&*backend, op, inputs, reason)),
+    }
+}
+
+fn context(e: Error, op: &dyn Op, inputs: &[&Tensor]) -> Error {
+    e.with_op(op.name()).with_inputs(inputs.iter().map(|t| format!("{}{:?}", t.dtype(), t.shape())))
+}
+
+fn value_fact(t: &Tensor) -> Fact {
+    t.fact()
+}
+
+/// Row-major layouts of outputs whose sizes are known.
+fn output_layouts(facts: &Facts) -> SmallVec<[Option<Layout>; 2]> {
+    facts
+        .iter()
+        .map(|f| match f {
+            Fact::Tensor(t) => t.fixed_shape().map(|s| Layout::contiguous(&s)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn view(op: &dyn Op, base: &Tensor, inferred: &Facts) -> Result<Tensor> {
+    if let Some(layout) = op.view(base.layout()) {
+        return Ok(Tensor::over(base.storage().clone(), layout, base.dtype()));
+    }
+    let copy = base.copy_contiguous()?;
+    let layout = op
+        .view(copy.layout())
+        .ok_or_else(|| Error::internal(format!("no view of {}", inferred[0])).with_op(op.name()))?;
+    Ok(Tensor::over(copy.storage().clone(), layout, copy.dtype()))
+}
+
+#[allow(clippy::too_many_arguments)]
+fn run_kernel(
+    backend: &dyn Backend,
+    kernel: &'static dyn Kernel,
+    op: &dyn Op,
+    inputs: &[&Tensor],
+    layouts: SmallVec<[Option<Layout>; 2]>,
+    types: &[DType],
+    wanted: &dyn Fn(usize) -> bool,
+) -> Result<Outputs> {
+    let mut copies: SmallVec<[Option<Tensor>; 4]> = SmallVec::new();
+    for (i, t) in inputs.iter().enumerate() {
+        let copy = kernel.accepts(op, i) == Accepts::Contiguous && !t.is_contiguous();
+        copies.push(if copy { Some(t.copy_contiguous()?) } else { None });
+    }
+    let args: SmallVec<[Arg; 4]> = inputs.iter().zip(&copies).map(|(t, c)| c.as_ref().unwrap_or(t).arg()).collect();
+    let shapes: SmallVec<[Shape; 2]> = if layouts.iter().all(Option::is_some) {
+        layouts.into_iter().flatten().map(|l| l.shape).collect()
+    } else {
+        match kernel.measure(backend, op, &args) {
+            Some(shapes) => shapes.op(op.name())?,
+            None => return Err(Error::internal("a kernel cannot tell the sizes of its outputs").with_op(op.name())),
+        }
+    };
+    let visible = op.visible_outputs().unwrap_or(usize::MAX);
+    let mut outputs: Outputs = SmallVec::new();
+    for (k, (shape, &dtype)) in shapes.iter().zip(types).enumerate() {
+        let make = k < visible || wanted(k);
+        outputs.push(if make { Some(Tensor::empty(shape, dtype, backend.device())?) } else { None });
+    }
+    let out_args: SmallVec<[Option<Arg>; 2]> = outputs.iter().map(|o| o.as_ref().map(Tensor::arg)).collect();
+    let infos: SmallVec<[ArgInfo; 4]> = args.iter().map(Arg::info).collect();
+    let out_layouts: SmallVec<[Layout; 2]> = shapes.iter().map(|s| Layout::contiguous(s)).collect();
+    let out_infos: SmallVec<[ArgInfo; 2]> = out_layouts.iter().zip(types).map(|(l, &d)| ArgInfo::new(d, l)).collect();
+    let need = kernel.workspace(op, &infos, &out_infos);
+    let workspace = if need > 0 { Some(Tensor::empty(&[need], DType::U8, backend.device())?) } else { None };
+    let launch = Launch {
+        op,
+        inputs: &args,
+        outputs: &out_args,
+        workspace: workspace.as_ref().map(Tensor::arg),
+        packed: &[],
+        backend,
+    };
+    backend.enqueue(kernel, &launch)?;
+    drop(out_args);
+    Ok(outputs)
+}

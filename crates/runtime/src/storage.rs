@@ -1,0 +1,37 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lampyr_backend::DeviceMemory;
+use lampyr_base::Device;
+
+/// The memory behind one or more tensors, with a version that every in-place change raises.
+#[derive(Debug)]
+pub struct Storage {
+    pub(crate) memory: Arc<dyn DeviceMemory>,
+    pub(crate) base: usize,
+    device: Device,
+    version: AtomicU64,
+}
+
+impl Storage {
+    /// The storage that starts at byte `base` of `memory`.
+    pub fn new(memory: Arc<dyn DeviceMemory>, base: usize) -> Storage {
+        let device = memory.device();
+        Storage { memory, base, device, version: AtomicU64::new(0) }
+    }
+
+    /// Where it is.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// How often it was changed in place.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Notes a change in place.
+    pub fn bump(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+    }
+}

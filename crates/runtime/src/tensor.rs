@@ -1,0 +1,239 @@
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lampyr_backend::{Arg, Backend, DeviceMemory, backend, reference};
+use lampyr_base::{DType, Device, Element, Error, Layout, Result};
+use lampyr_ir::{Fact, HostTensor, OpRef, TensorFact, Var};
+
+use crate::storage::Storage;
+use crate::tape::{Edge, GradCell};
+
+/// How a view came from its base; kept so that a change in place can be carried to the base's history.
+#[derive(Clone)]
+pub(crate) struct ViewOf {
+    pub base: Tensor,
+    pub op: OpRef,
+    /// Generation of the base's history that this view's history belongs to.
+    pub generation: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Autograd {
+    pub edge: Option<Edge>,
+    pub leaf: Option<Arc<GradCell>>,
+    pub view: Option<Box<ViewOf>>,
+    /// Raised when the history of this tensor is replaced by a change in place.
+    pub generation: u64,
+}
+
+pub(crate) struct Inner {
+    pub storage: Arc<Storage>,
+    pub layout: Layout,
+    pub dtype: DType,
+    autograd: Mutex<Autograd>,
+}
+
+/// A tensor: a layout over shared device memory, with its place in the gradient tape. Cheap to clone; clones are the
+/// same tensor.
+#[derive(Clone)]
+pub struct Tensor(pub(crate) Arc<Inner>);
+
+impl Tensor {
+    pub(crate) fn over(storage: Arc<Storage>, layout: Layout, dtype: DType) -> Tensor {
+        Tensor(Arc::new(Inner { storage, layout, dtype, autograd: Mutex::new(Autograd::default()) }))
+    }
+
+    /// A tensor over `memory`, whose element at index zero lies `layout.offset` elements after byte `base`.
+    ///
+    /// # Errors
+    /// When an element lies outside `memory`.
+    pub fn from_memory(memory: Arc<dyn DeviceMemory>, base: usize, layout: Layout, dtype: DType) -> Result<Tensor> {
+        if !Arg::new(&memory, base, dtype, &layout).in_bounds() {
+            return Err(Error::shape(format!("layout {layout:?} reaches outside {} bytes of memory", memory.len())));
+        }
+        Ok(Tensor::over(Arc::new(Storage::new(memory, base)), layout, dtype))
+    }
+
+    /// A copy of a host tensor on `device`.
+    pub fn from_host(value: &HostTensor, device: Device) -> Result<Tensor> {
+        let backend = backend(device)?;
+        let (memory, layout) = reference::to_device(&*backend, value)?;
+        Ok(Tensor::over(Arc::new(Storage::new(memory, 0)), layout, value.dtype()))
+    }
+
+    /// A CPU tensor from elements in row-major order.
+    pub fn from_slice<T: Element>(values: &[T], shape: &[usize]) -> Result<Tensor> {
+        Tensor::from_host(&HostTensor::from_slice(shape, values)?, Device::CPU)
+    }
+
+    /// A row-major tensor with arbitrary contents.
+    pub fn empty(shape: &[usize], dtype: DType, device: Device) -> Result<Tensor> {
+        let bytes = dtype
+            .bytes_for(lampyr_base::num_elements(shape)?)
+            .ok_or_else(|| Error::shape(format!("a {dtype} tensor of shape {shape:?} is too large")))?;
+        let memory = backend(device)?.allocate(bytes)?;
+        Ok(Tensor::over(Arc::new(Storage::new(memory, 0)), Layout::contiguous(shape), dtype))
+    }
+
+    /// All elements `value`, converted to `dtype`.
+    pub fn full(shape: &[usize], value: f64, dtype: DType, device: Device) -> Result<Tensor> {
+        let one = Tensor::from_host(&HostTensor::scalar_of(dtype, value)?, device)?;
+        let layout = one.layout().broadcast_to(shape)?;
+        let wide = Tensor::over(one.0.storage.clone(), layout, dtype);
+        wide.copy_contiguous()
+    }
+
+    /// Sizes of the axes.
+    pub fn shape(&self) -> &[usize] {
+        &self.0.layout.shape
+    }
+
+    /// Sizes, steps and offset.
+    pub fn layout(&self) -> &Layout {
+        &self.0.layout
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.0.dtype
+    }
+
+    /// Where it is.
+    pub fn device(&self) -> Device {
+        self.0.storage.device()
+    }
+
+    /// Number of axes.
+    pub fn rank(&self) -> usize {
+        self.0.layout.rank()
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.0.layout.len()
+    }
+
+    /// True without elements.
+    pub fn is_empty(&self) -> bool {
+        self.0.layout.is_empty()
+    }
+
+    /// True when the elements lie one after another in row-major order.
+    pub fn is_contiguous(&self) -> bool {
+        self.0.layout.is_contiguous()
+    }
+
+    /// The memory it lies in.
+    pub fn storage(&self) -> &Arc<Storage> {
+        &self.0.storage
+    }
+
+    /// Address of the element at index zero, for tensors that the host can reach. Valid while the tensor lives.
+    pub fn host_ptr(&self) -> Option<*mut u8> {
+        self.arg().host_ptr()
+    }
+
+    /// Whether two tensors are the same object, not merely equal.
+    pub fn same(&self, other: &Tensor) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Waits for the device and copies the elements to the host.
+    pub fn to_host(&self) -> Result<HostTensor> {
+        reference::to_host(&*self.backend()?, &self.arg())
+    }
+
+    /// The elements in row-major order.
+    ///
+    /// # Errors
+    /// When `T` is not the element type.
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        let host = self.to_host()?;
+        host.as_slice::<T>().map(<[T]>::to_vec).ok_or_else(|| {
+            Error::dtype(format!("a {} tensor cannot be read as {}", self.dtype(), T::DTYPE)).with_help("cast it first")
+        })
+    }
+
+    /// The only element, as `f64`.
+    ///
+    /// # Errors
+    /// When there is not exactly one.
+    pub fn item(&self) -> Result<f64> {
+        match self.to_host()?.to_f64().as_slice() {
+            [x] => Ok(*x),
+            all => Err(Error::shape(format!("item() needs one element, this tensor has {}", all.len()))
+                .with_help("index or reduce it first")),
+        }
+    }
+
+    /// The same elements in fresh row-major memory, without history.
+    pub fn copy_contiguous(&self) -> Result<Tensor> {
+        let fresh = Tensor::empty(self.shape(), self.dtype(), self.device())?;
+        if !self.is_empty() {
+            self.backend()?.copy(&self.arg(), &fresh.arg())?;
+        }
+        Ok(fresh)
+    }
+
+    /// A tensor over the same memory without history.
+    pub fn detach(&self) -> Tensor {
+        Tensor::over(self.0.storage.clone(), self.0.layout.clone(), self.0.dtype)
+    }
+
+    pub(crate) fn backend(&self) -> Result<Arc<dyn Backend>> {
+        backend(self.device())
+    }
+
+    pub(crate) fn arg(&self) -> Arg<'_> {
+        Arg::new(&self.0.storage.memory, self.0.storage.base, self.0.dtype, &self.0.layout)
+    }
+
+    pub(crate) fn fact(&self) -> Fact {
+        Fact::Tensor(TensorFact::fixed(self.dtype(), self.shape()))
+    }
+
+    pub(crate) fn autograd(&self) -> MutexGuard<'_, Autograd> {
+        self.0.autograd.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As a builder's variable.
+    pub fn var(&self) -> Var {
+        Var::Live(self.0.clone() as Arc<dyn Any + Send + Sync>)
+    }
+
+    /// From a variable of an eager builder.
+    ///
+    /// # Errors
+    /// When it belongs to another builder or is a sequence.
+    pub fn from_var(var: &Var) -> Result<Tensor> {
+        match var {
+            Var::Live(any) => any
+                .clone()
+                .downcast::<Inner>()
+                .map(Tensor)
+                .map_err(|_| Error::dtype("got a sequence where a tensor is needed")),
+            Var::Node(_) => Err(Error::internal("a graph value was given to an eager builder")),
+        }
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor({}{:?}", self.dtype(), self.shape())?;
+        if self.device() != Device::CPU {
+            write!(f, ", {}", self.device())?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// Long tapes hang from one another through `Inner`; dropping them must not recurse.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let autograd = self.autograd.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(edge) = autograd.edge.take() {
+            crate::tape::release(edge);
+        }
+    }
+}
