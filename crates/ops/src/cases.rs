@@ -6,7 +6,13 @@ use lampyr_ir::case::{Case, CaseInput, Fill, View};
 
 /// All dtypes, layouts, broadcasts, empty, 0-d, special values and a large tensor, for an op of `arity` equal-typed
 /// inputs. `smooth`: gradients are compared for floats.
-pub fn elementwise<T: Op + Clone>(op: &T, arity: usize, dtypes: &[DType], smooth: bool, range: (f64, f64)) -> Vec<Case> {
+pub fn elementwise<T: Op + Clone>(
+    op: &T,
+    arity: usize,
+    dtypes: &[DType],
+    smooth: bool,
+    range: (f64, f64),
+) -> Vec<Case> {
     let input = |d: DType, shape: &[usize], k: usize| {
         let x = CaseInput::new(d, shape);
         if d.is_float() { x.fill(Fill::Uniform(range.0, range.1, 7 + k as u64 + shape.len() as u64)) } else { x }
@@ -22,9 +28,7 @@ pub fn elementwise<T: Op + Clone>(op: &T, arity: usize, dtypes: &[DType], smooth
         cases.push(case("plain", all(d, &[2, 3, 4])).symbol(0, 0, "n"));
         cases.push(case("scalar", all(d, &[])));
         cases.push(case("empty", all(d, &[2, 0, 3])));
-        for (name, view) in
-            [("transposed", View::Transposed), ("strided", View::Strided), ("reversed", View::Reversed), ("expanded", View::Broadcast)]
-        {
+        for (name, view) in VIEWS {
             cases.push(case(name, all(d, &[3, 5]).into_iter().map(|x| x.view(view)).collect()));
         }
         cases.push(Case::new(
@@ -42,3 +46,51 @@ pub fn elementwise<T: Op + Clone>(op: &T, arity: usize, dtypes: &[DType], smooth
     }
     cases
 }
+
+/// All dtypes, axes, layouts, sizes and special values for a reduction made by `make(axes, keepdims)`.
+pub fn reduce<T: Op + Clone>(make: impl Fn(Vec<i64>, bool) -> T, dtypes: &[DType], empty: bool) -> Vec<Case> {
+    let input = |d: DType, shape: &[usize]| {
+        let x = CaseInput::new(d, shape);
+        if d.is_float() { x.fill(Fill::Distinct(-2.0, 2.0, 5 + shape.len() as u64)) } else { x }
+    };
+    let mut cases = Vec::new();
+    for &d in dtypes {
+        let mut add = |name: &str, axes: &[i64], keepdims: bool, x: CaseInput| {
+            let case = Case::new(format!("{name}-{d}"), &make(axes.to_vec(), keepdims), vec![x]);
+            cases.push(if matches!(d, DType::F32 | DType::F64) { case.with_gradient() } else { case });
+        };
+        add("last", &[-1], false, input(d, &[2, 3, 5]));
+        add("first", &[0], true, input(d, &[3, 4]));
+        add("middle", &[1], false, input(d, &[2, 3, 4]));
+        add("outer", &[0, 2], false, input(d, &[2, 3, 4]));
+        add("all", &[], false, input(d, &[3, 4]));
+        add("all-kept", &[], true, input(d, &[2, 1, 3]));
+        add("scalar", &[], false, input(d, &[]));
+        for (name, view) in VIEWS {
+            add(name, &[-1], true, input(d, &[3, 5]).view(view));
+        }
+        let special = CaseInput::new(d, &[4, 12]).fill(Fill::Special(9));
+        cases.push(Case::new(format!("special-{d}"), &make(vec![1], false), vec![special]));
+        cases.push(Case::new(format!("no-result-{d}"), &make(vec![1], false), vec![input(d, &[0, 3])]));
+        if empty {
+            cases.push(Case::new(format!("empty-{d}"), &make(vec![0], false), vec![input(d, &[0, 3])]));
+        }
+    }
+    for (name, shape, axes) in [("rows", [61, 997], 1), ("columns", [997, 61], 0), ("long", [1, 60013], 1)] {
+        let x = CaseInput::new(DType::F32, &shape);
+        cases.push(Case::new(format!("large-{name}"), &make(vec![axes], false), vec![x]).tolerance(1e-4, 1e-4));
+    }
+    for (name, axis) in [("kept", 0), ("folded", 1)] {
+        let case = Case::new(format!("symbolic-{name}"), &make(vec![1], false), vec![input(DType::F32, &[3, 4])]);
+        cases.push(case.symbol(0, axis, "n").with_gradient());
+    }
+    cases
+}
+
+/// Every way in which an input of rank 2 or more lies in memory other than row-major.
+pub const VIEWS: [(&str, View); 4] = [
+    ("transposed", View::Transposed),
+    ("strided", View::Strided),
+    ("reversed", View::Reversed),
+    ("expanded", View::Broadcast),
+];

@@ -1,6 +1,7 @@
 //! What op files share: shape rules and loops of reference implementations.
 
 use lampyr_base::{DType, Dim, Error, Layout, Result, broadcast_shapes};
+use lampyr_ir::onnx::{OnnxAttr, OnnxExport, OnnxNode, optional};
 use lampyr_ir::{Builder, Fact, Facts, HostTensor, HostValue, Numbers, TensorFact, Var};
 use smallvec::smallvec;
 
@@ -66,20 +67,46 @@ pub fn elementwise(inputs: &[&Fact], from: usize, allowed: &[DType], dtype: Opti
     Ok(one(TensorFact::new(dtype.unwrap_or(common), broadcast_dims(&shapes)?)))
 }
 
-/// Elementwise facts of integer vectors whose elements are known: `f` combines the elements.
-pub fn known_binary(mut facts: Facts, inputs: &[&Fact], f: impl Fn(&Dim, &Dim) -> Option<Dim>) -> Facts {
-    let (Some(Fact::Tensor(a)), Some(Fact::Tensor(b))) = (inputs.first(), inputs.get(1)) else { return facts };
-    if let (Some(x), Some(y), Some(Fact::Tensor(result))) = (&a.known, &b.known, facts.first_mut())
-        && result.dtype.is_integer()
-        && (x.len() == y.len() || x.len() == 1 || y.len() == 1)
-        && !x.is_empty()
-        && !y.is_empty()
+/// Elementwise facts of two integer vectors whose elements are known: `f` combines the elements.
+pub fn known_binary(facts: Facts, inputs: &[&Fact], f: impl Fn(&Dim, &Dim) -> Option<Dim>) -> Facts {
+    if inputs.len() == 2 { known_elements(facts, inputs, |d| f(d[0], d[1])) } else { facts }
+}
+
+/// Elementwise facts of integer or `bool` vectors whose elements are known: `f` combines one element of each input.
+pub fn known_elements(mut facts: Facts, inputs: &[&Fact], f: impl Fn(&[&Dim]) -> Option<Dim>) -> Facts {
+    let known: Option<Vec<&[Dim]>> = inputs
+        .iter()
+        .map(|fact| match fact {
+            Fact::Tensor(t) => t.known.as_deref(),
+            _ => None,
+        })
+        .collect();
+    if let (Some(known), Some(Fact::Tensor(result))) = (known, facts.first_mut())
+        && !result.dtype.is_float()
     {
-        let n = if x.len() == 1 { y.len() } else { x.len() };
-        let known: Option<Vec<Dim>> = (0..n).map(|i| f(&x[i % x.len()], &y[i % y.len()])).collect();
-        result.known = known.map(Into::into);
+        let n = known.iter().map(|k| k.len()).max().unwrap_or(0);
+        if n > 0 && known.iter().all(|k| k.len() == n || k.len() == 1) {
+            let dtype = result.dtype;
+            let element = |i: usize| {
+                let d: Vec<&Dim> = known.iter().map(|k| &k[i % k.len()]).collect();
+                f(&d).filter(|d| fits(dtype, d))
+            };
+            result.known = (0..n).map(element).collect::<Option<Vec<Dim>>>().map(Into::into);
+        }
     }
     facts
+}
+
+/// Whether a tensor of the integer type `dtype` (or `bool`) can hold the known value of `d`; expressions count as sizes, which always fit.
+pub fn fits(dtype: DType, d: &Dim) -> bool {
+    let Some(n) = d.known() else { return true };
+    let bits = if dtype == DType::Bool { 1 } else { dtype.bits() as u32 };
+    let n = i128::from(n);
+    if dtype.is_signed_integer() {
+        -(1i128 << (bits - 1)) <= n && n < 1i128 << (bits - 1)
+    } else {
+        0 <= n && n < 1i128 << bits
+    }
 }
 
 /// # Errors
@@ -230,4 +257,115 @@ pub fn fixed_ints(b: &mut dyn Builder, var: &Var) -> Result<Vec<i64>> {
     known.ok_or_else(|| {
         Error::unsupported(format!("axes or steps [{}] computed while the model runs", Dim::join(&dims)))
     })
+}
+
+/// `shape` with `axes` (sorted, from the front) folded away, or kept as ones.
+pub fn reduced_dims(shape: &[Dim], axes: &[usize], keepdims: bool) -> Vec<Dim> {
+    let kept = shape.iter().enumerate().filter_map(|(i, d)| match (axes.contains(&i), keepdims) {
+        (false, _) => Some(d.clone()),
+        (true, true) => Some(Dim::Known(1)),
+        (true, false) => None,
+    });
+    kept.collect()
+}
+
+/// The sizes of `axes` in `shape`.
+pub fn axis_dims(shape: &[Dim], axes: &[usize]) -> Vec<Dim> {
+    axes.iter().filter_map(|&a| shape.get(a).cloned()).collect()
+}
+
+/// For every element of a tensor of `shape`, the flat index of the result element that it is folded into; with the
+/// number of result elements.
+pub fn reduce_targets(shape: &[usize], axes: &[usize]) -> (usize, Vec<usize>) {
+    let kept: Vec<usize> = shape.iter().enumerate().map(|(i, &d)| if axes.contains(&i) { 1 } else { d }).collect();
+    let mut layout = Layout::contiguous(&kept);
+    layout.shape = shape.into();
+    for &a in axes {
+        layout.strides[a] = 0;
+    }
+    (kept.iter().product(), layout.indices().collect())
+}
+
+/// Plain loop over one operand of any dtype.
+pub fn reference_numbers(
+    inputs: &[HostValue],
+    float: impl Fn(f64) -> f64,
+    signed: impl Fn(i64) -> i64,
+    unsigned: impl Fn(u64) -> u64,
+) -> Result<Vec<HostValue>> {
+    let x = host(inputs)?;
+    let numbers = match x[0].numbers() {
+        Numbers::F(v) => Numbers::F(v.into_iter().map(float).collect()),
+        Numbers::I(v) => Numbers::I(v.into_iter().map(signed).collect()),
+        Numbers::U(v) => Numbers::U(v.into_iter().map(unsigned).collect()),
+    };
+    out(HostTensor::from_numbers(x[0].dtype(), x[0].shape(), &numbers)?)
+}
+
+/// Plain loop over two broadcast operands of one dtype, with a `bool` result.
+pub fn reference_compare(
+    inputs: &[HostValue],
+    float: impl Fn(f64, f64) -> bool,
+    signed: impl Fn(i64, i64) -> bool,
+    unsigned: impl Fn(u64, u64) -> bool,
+) -> Result<Vec<HostValue>> {
+    let x = host(inputs)?;
+    let (shape, at) = broadcast_indices(&[x[0].shape(), x[1].shape()])?;
+    let pairs = at[0].iter().zip(&at[1]);
+    let values: Vec<bool> = match (x[0].numbers(), x[1].numbers()) {
+        (Numbers::F(a), Numbers::F(b)) => pairs.map(|(&i, &j)| float(a[i], b[j])).collect(),
+        (Numbers::I(a), Numbers::I(b)) => pairs.map(|(&i, &j)| signed(a[i], b[j])).collect(),
+        (Numbers::U(a), Numbers::U(b)) => pairs.map(|(&i, &j)| unsigned(a[i], b[j])).collect(),
+        _ => return Err(Error::dtype("operands have different kinds of numbers")),
+    };
+    out(HostTensor::from_slice(&shape, &values)?)
+}
+
+/// The fact of a reduction over `axes`.
+pub fn reduce(inputs: &[&Fact], list: &[i64], keepdims: bool, allowed: &[DType]) -> Result<Facts> {
+    let x = inputs[0].as_tensor()?;
+    check_dtype(x.dtype, allowed)?;
+    let axes = axes(list, x.rank())?;
+    Ok(one(TensorFact::new(x.dtype, reduced_dims(&x.shape, &axes, keepdims))))
+}
+
+/// Plain grouping of the elements of `x` by result element: the sizes of the result and, for each of its elements, the
+/// flat indices of those folded into it.
+pub fn reduce_groups(x: &HostTensor, list: &[i64], keepdims: bool) -> Result<(Vec<usize>, Vec<Vec<usize>>)> {
+    let axes = axes(list, x.shape().len())?;
+    let dims: Vec<Dim> = x.shape().iter().map(|&d| Dim::from(d)).collect();
+    let (n, targets) = reduce_targets(x.shape(), &axes);
+    let mut groups = vec![Vec::new(); n];
+    for (i, target) in targets.into_iter().enumerate() {
+        groups[target].push(i);
+    }
+    Ok((sizes(&reduced_dims(&dims, &axes, keepdims))?, groups))
+}
+
+/// The axes of an ONNX reduction: attribute `axes` before opset `input_since`, then input 1. `None` where the node
+/// passes its input through.
+pub fn onnx_axes(
+    node: &dyn OnnxNode,
+    b: &mut dyn Builder,
+    inputs: &[Option<Var>],
+    input_since: u32,
+) -> Result<Option<Vec<i64>>> {
+    if node.opset() < input_since {
+        return Ok(Some(node.ints("axes")?.unwrap_or_default()));
+    }
+    let list = match optional(inputs, 1) {
+        None => Vec::new(),
+        Some(var) => b
+            .read(&var)?
+            .ok_or_else(|| Error::unsupported(format!("axes of {} that are computed at run time", node.op_type())))?
+            .to_i64(),
+    };
+    let pass = list.is_empty() && node.int("noop_with_empty_axes", 0)? != 0;
+    Ok((!pass).then_some(list))
+}
+
+/// The ONNX node of a reduction that takes its axes as an input from opset `opset` on.
+pub fn reduce_to_onnx(op_type: &str, opset: u32, list: &[i64], keepdims: bool) -> Option<OnnxExport> {
+    let node = OnnxExport::new(op_type, opset).attr("keepdims", OnnxAttr::Int(i64::from(keepdims)));
+    Some(if list.is_empty() { node } else { node.input(HostTensor::ints(list).ok()?) })
 }

@@ -12,11 +12,31 @@ ops! {
     /// Element by element, with broadcasting.
     elementwise {
         add: Add,
+        sub: Sub,
+        mul: Mul,
+        div: Div,
+        neg: Neg,
+        exp: Exp,
+        log: Log,
+        sqrt: Sqrt,
+        tanh: Tanh,
+        erf: Erf,
+        relu: Relu,
+        gelu: Gelu,
+        select_where: Where,
+        cast: Cast,
+        equal: Equal,
+        greater: Greater,
+        less: Less,
+        not: Not,
     }
 
     /// Axes folded away.
     reduce {
         sum_to_shape: SumToShape,
+        reduce_sum: ReduceSum,
+        reduce_mean: ReduceMean,
+        reduce_max: ReduceMax,
     }
 
     /// Matrix products.

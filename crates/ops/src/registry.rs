@@ -48,7 +48,8 @@ pub fn register(mut entry: OpEntry) -> Result<OpId> {
         return Err(Error::value(format!("an op called `{}` exists already", entry.name))
             .with_help("choose another name, for example with your package's name in front"));
     }
-    let id = u16::try_from(crate::ENTRIES.len() + user.len()).map_err(|_| Error::value("too many ops are registered"))?;
+    let id =
+        u16::try_from(crate::ENTRIES.len() + user.len()).map_err(|_| Error::value("too many ops are registered"))?;
     entry.id = OpId(id);
     entry.family = "user";
     user.push(Box::leak(Box::new(entry)));
