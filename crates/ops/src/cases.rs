@@ -94,3 +94,72 @@ pub const VIEWS: [(&str, View); 4] = [
     ("reversed", View::Reversed),
     ("expanded", View::Broadcast),
 ];
+
+/// All float types, axes, layouts, sizes and special values for an op along one axis made by `make(axis)`.
+pub fn rows<T: Op + Clone>(make: impl Fn(i64) -> T) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for &d in DType::FLOATS {
+        let mut add = |name: &str, axis: i64, x: CaseInput| {
+            let case = Case::new(format!("{name}-{d}"), &make(axis), vec![x]);
+            cases.push(if matches!(d, DType::F32 | DType::F64) { case.with_gradient() } else { case });
+        };
+        add("last", -1, CaseInput::new(d, &[2, 3, 5]));
+        add("first", 0, CaseInput::new(d, &[4, 3]));
+        add("middle", 1, CaseInput::new(d, &[2, 3, 4]));
+        add("single", 0, CaseInput::new(d, &[1]));
+        add("empty", -1, CaseInput::new(d, &[2, 0]));
+        add("no-rows", -1, CaseInput::new(d, &[0, 3]));
+        for (name, view) in VIEWS {
+            add(name, -1, CaseInput::new(d, &[3, 5]).view(view));
+        }
+        let special = CaseInput::new(d, &[4, 12]).fill(Fill::Special(9));
+        cases.push(Case::new(format!("special-{d}"), &make(-1), vec![special]));
+        let far = CaseInput::new(d, &[2, 3]).values(&[300.0, 299.0, 298.0, -300.0, f64::NEG_INFINITY, -301.0]);
+        cases.push(Case::new(format!("far-{d}"), &make(1), vec![far]));
+    }
+    for (name, shape, axis) in [("rows", [61, 997], 1), ("columns", [997, 61], 0)] {
+        cases.push(Case::new(format!("large-{name}"), &make(axis), vec![CaseInput::new(DType::F32, &shape)]));
+    }
+    let symbolic = Case::new("symbolic", &make(1), vec![CaseInput::new(DType::F32, &[3, 4])]);
+    cases.push(symbolic.symbol(0, 0, "n").symbol(0, 1, "m").with_gradient());
+    cases
+}
+
+/// Types, ranks, layouts and sizes for batch normalisation made by `make(training, unbiased)`.
+pub fn batch_norm<T: Op + Clone>(make: impl Fn(bool, bool) -> T) -> Vec<Case> {
+    let inputs = |d: DType, vectors: DType, shape: &[usize], view: View| {
+        let vector =
+            |low: f64, high: f64, seed: u64| CaseInput::new(vectors, &shape[1..2]).fill(Fill::Uniform(low, high, seed));
+        let x = CaseInput::new(d, shape).view(view);
+        vec![x, vector(0.5, 1.5, 1), vector(-1.0, 1.0, 2), vector(-0.5, 0.5, 3), vector(0.5, 2.0, 4)]
+    };
+    let mut cases = Vec::new();
+    for (mode, training, unbiased) in [("inference", false, true), ("torch", true, true), ("onnx", true, false)] {
+        let op = make(training, unbiased);
+        let mut add = |name: String, inputs: Vec<CaseInput>| {
+            let smooth = inputs.iter().all(|x| matches!(x.dtype, DType::F32 | DType::F64));
+            let case = Case::new(format!("{mode}-{name}"), &op, inputs);
+            cases.push(if smooth { case.with_gradient() } else { case });
+        };
+        for &d in DType::FLOATS {
+            add(format!("images-{d}"), inputs(d, d, &[2, 3, 4, 5], View::Contiguous));
+            add(format!("rows-{d}"), inputs(d, d, &[5, 3], View::Contiguous));
+            for (name, view) in VIEWS {
+                add(format!("{name}-{d}"), inputs(d, d, &[4, 3, 5], view));
+            }
+        }
+        for d in [DType::F16, DType::BF16] {
+            add(format!("mixed-{d}"), inputs(d, DType::F32, &[2, 3, 4], View::Contiguous));
+        }
+        add("channels-of-one".to_string(), inputs(DType::F32, DType::F32, &[4, 1, 2], View::Contiguous));
+        let none =
+            Case::new(format!("{mode}-empty"), &op, inputs(DType::F32, DType::F32, &[0, 3, 2], View::Contiguous));
+        cases.push(none);
+        let large = inputs(DType::F32, DType::F32, &[4, 16, 29, 31], View::Contiguous);
+        cases.push(Case::new(format!("{mode}-large"), &op, large).tolerance(1e-4, 1e-4));
+        let symbolic = inputs(DType::F32, DType::F32, &[4, 3, 5], View::Contiguous);
+        let symbolic = Case::new(format!("{mode}-symbolic"), &op, symbolic);
+        cases.push(symbolic.symbol(0, 0, "n").symbol(0, 2, "w").with_gradient());
+    }
+    cases
+}

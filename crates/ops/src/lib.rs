@@ -6,6 +6,7 @@ pub mod common;
 pub mod gradient;
 #[macro_use]
 mod macros;
+pub mod philox;
 pub mod registry;
 
 ops! {
@@ -49,6 +50,9 @@ ops! {
 
     /// Normalisation.
     norm {
+        softmax: Softmax,
+        log_softmax: LogSoftmax,
+        batch_norm: BatchNorm,
     }
 
     /// Shapes and views.
@@ -74,6 +78,9 @@ ops! {
 
     /// Random numbers.
     random {
+        dropout: Dropout,
+        random_uniform: RandomUniform,
+        random_normal: RandomNormal,
     }
 
     /// Ops that the compiler makes; each carries the plain ops it stands for.
