@@ -1,1 +1,8 @@
-//! lampyr-cpu
+//! The CPU device: SIMD kernels chosen at run time, on a shared thread pool and a caching allocator.
+
+mod backend;
+mod kernels;
+mod memory;
+pub mod simd;
+
+pub use backend::{CpuBackend, backend, register};

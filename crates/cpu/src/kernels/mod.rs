@@ -1,0 +1,14 @@
+//! The kernels of the CPU, one file per op or class of ops.
+
+mod contraction;
+pub(crate) mod copy;
+
+use lampyr_backend::KernelTable;
+
+/// Adds all kernels.
+pub(crate) fn register(table: &mut KernelTable) {
+    register_plain(table);
+    contraction::register(table);
+}
+
+fn register_plain(_table: &mut KernelTable) {}
