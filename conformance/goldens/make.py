@@ -1,0 +1,314 @@
+"""Computes the golden values of all cases with torch.
+
+Usage: make.py [--check] [--lampyr-target DIR]
+
+Without `--check` the file `torch.json` beside this script is written; with it, the file is compared with what torch says
+now and the script fails where they differ. The cases come from `cargo run -p lampyr-conformance --bin cases`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+Row = dict[str, Any]
+Attrs = dict[str, Any]
+MASK = (1 << 64) - 1
+
+
+def decode(item: list[Any]) -> torch.Tensor:
+    """A tensor from its dtype, shape and hexadecimal bytes."""
+    dtype, shape, text = item
+    raw = np.frombuffer(bytes.fromhex(text), dtype=np.uint8).copy()
+    target = getattr(torch, dtype)
+    flat = torch.from_numpy(raw).view(target) if raw.size else torch.empty(0, dtype=target)
+    return flat.reshape(shape)
+
+
+def encode(tensor: torch.Tensor) -> list[Any]:
+    """The inverse of `decode`."""
+    flat = tensor.detach().contiguous().reshape(-1)
+    raw = flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+    return [str(tensor.dtype).removeprefix("torch."), list(tensor.shape), raw.hex()]
+
+
+def weights(like: torch.Tensor, seed: int) -> torch.Tensor:
+    """The same numbers in -1..1 as the Rust runner makes (SplitMix64)."""
+    values = []
+    for _ in range(like.numel()):
+        seed = (seed + 0x9E3779B97F4A7C15) & MASK
+        z = seed
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
+        values.append(2.0 * ((z ^ (z >> 31)) >> 11) / float(1 << 53) - 1.0)
+    flat = torch.tensor(values, dtype=torch.float64).to(torch.float32).to(like.dtype)
+    return flat.reshape(like.shape)
+
+
+def digest(inputs: list[list[Any]]) -> str:
+    """FNV-1a over the bytes of all inputs."""
+    value = 0xCBF29CE484222325
+    for _, _, text in inputs:
+        for byte in bytes.fromhex(text):
+            value = ((value ^ byte) * 0x100000001B3) & MASK
+    return f"{value:016x}"
+
+
+def axes(a: Attrs, x: torch.Tensor) -> list[int]:
+    return list(a["axes"]) or list(range(x.dim()))
+
+
+def mean(x: torch.Tensor, a: Attrs) -> torch.Tensor:
+    if not x.is_floating_point():
+        raise NotImplementedError("torch has no integer mean")
+    return torch.mean(x, dim=axes(a, x), keepdim=a["keepdims"]) if x.dim() else x.clone()
+
+
+def divide(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    if x.is_floating_point():
+        return x / y
+    if bool((y == 0).any()):
+        raise NotImplementedError("torch does not divide integers by zero")
+    return torch.div(x, y, rounding_mode="trunc")
+
+
+def conv(a: Attrs, x: torch.Tensor, w: torch.Tensor, *bias: torch.Tensor) -> torch.Tensor:
+    n = x.dim() - 2
+    pads = a["pads"]
+    begin, end = pads[:n], pads[n:]
+    amounts = [p for d in reversed(range(n)) for p in (begin[d], end[d])]
+    padded = torch.nn.functional.pad(x, amounts)
+    f = [torch.nn.functional.conv1d, torch.nn.functional.conv2d, torch.nn.functional.conv3d][n - 1]
+    b = bias[0] if bias else None
+    return f(padded, w, b, stride=a["strides"], dilation=a["dilations"], groups=a["group"])
+
+
+def slices(a: Attrs, x: torch.Tensor) -> tuple[Any, ...]:
+    index: list[Any] = [slice(None)] * x.dim()
+    for axis, start, end, step in zip(a["axes"], a["starts"], a["ends"], a["steps"], strict=True):
+        if step < 0:
+            raise NotImplementedError("torch has no negative steps")
+        index[axis] = slice(start, end, step)
+    return tuple(index)
+
+
+def set_slice(a: Attrs, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    y = x.clone()
+    y[slices(a, x)] = v
+    return y
+
+
+def gemm(a: Attrs, x: torch.Tensor, y: torch.Tensor, *c: torch.Tensor) -> torch.Tensor:
+    if not x.is_floating_point():
+        raise NotImplementedError("integer gemm")
+    x = x.t() if a["trans_a"] else x
+    y = y.t() if a["trans_b"] else y
+    r = a["alpha"] * (x @ y)
+    return r + a["beta"] * c[0] if c else r
+
+
+def batch_norm(a: Attrs, *t: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    x, scale, bias, mean_, var = t
+    if not a["training"]:
+        return (torch.nn.functional.batch_norm(x, mean_, var, scale, bias, False, a["momentum"], a["epsilon"]),)
+    if not a["unbiased"]:
+        raise NotImplementedError("torch keeps the unbiased running variance")
+    m, v = mean_.detach().clone(), var.detach().clone()
+    y = torch.nn.functional.batch_norm(x, m, v, scale, bias, True, a["momentum"], a["epsilon"])
+    return y, m, v
+
+
+def max_pool(a: Attrs, x: torch.Tensor) -> torch.Tensor:
+    n = x.dim() - 2
+    key = next(k for k in ("kernel", "kernel_shape") if k in a)
+    pads = a["pads"]
+    if pads[:n] != pads[n:] or not x.is_floating_point() or any(2 * p > k for p, k in zip(pads, a[key], strict=False)):
+        raise NotImplementedError("torch pads both sides alike, and floats only")
+    f = [torch.nn.functional.max_pool1d, torch.nn.functional.max_pool2d, torch.nn.functional.max_pool3d][n - 1]
+    return f(x, a[key], a["strides"], pads[:n], a["dilations"], bool(a.get("ceil_mode", False)))
+
+
+def reduce_max(a: Attrs, x: torch.Tensor) -> torch.Tensor:
+    return torch.amax(x, dim=axes(a, x), keepdim=a["keepdims"]) if x.dim() else x.clone()
+
+
+def topk(a: Attrs, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    if len(torch.unique(x)) != x.numel():
+        raise NotImplementedError("torch does not order ties")
+    values, indices = torch.topk(x, a["k"], dim=a["axis"], largest=a["largest"], sorted=True)
+    return values, indices
+
+
+def flatten(a: Attrs, x: torch.Tensor) -> torch.Tensor:
+    axis = a["axis"] + (x.dim() if a["axis"] < 0 else 0)
+    return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
+
+
+def floats(f: Callable[[torch.Tensor], torch.Tensor]) -> Callable[..., torch.Tensor]:
+    return lambda a, x: f(x)
+
+
+def index_add(a: Attrs, *t: torch.Tensor) -> torch.Tensor:
+    raise NotImplementedError("an adjoint; checked through the op it belongs to")
+
+
+OPS: dict[str, Callable[..., Any]] = {
+    "add": lambda a, x, y: x + y,
+    "sub": lambda a, x, y: x - y,
+    "mul": lambda a, x, y: x * y,
+    "div": lambda a, x, y: divide(x, y),
+    "neg": floats(torch.neg),
+    "exp": floats(torch.exp),
+    "log": floats(torch.log),
+    "sqrt": floats(torch.sqrt),
+    "tanh": floats(torch.tanh),
+    "erf": floats(torch.erf),
+    "relu": floats(torch.relu),
+    "abs": floats(torch.abs),
+    "where": lambda a, c, x, y: torch.where(c, x, y),
+    "cast": lambda a, x: x.to(getattr(torch, a["to"])),
+    "equal": lambda a, x, y: x == y,
+    "greater": lambda a, x, y: x > y,
+    "less": lambda a, x, y: x < y,
+    "not": floats(torch.logical_not),
+    "gelu": lambda a, x: torch.nn.functional.gelu(x, approximate=a["approximate"]),
+    "reduce_sum": lambda a, x: torch.sum(x, dim=axes(a, x), keepdim=a["keepdims"], dtype=x.dtype),
+    "reduce_mean": lambda a, x: mean(x, a),
+    "reduce_max": reduce_max,
+    "softmax": lambda a, x: torch.softmax(x, a["axis"]),
+    "log_softmax": lambda a, x: torch.log_softmax(x, a["axis"]),
+    "batch_norm": batch_norm,
+    "matmul": lambda a, x, y: torch.matmul(x, y),
+    "gemm": gemm,
+    "conv": conv,
+    "max_pool": max_pool,
+    "global_average_pool": lambda a, x: x.mean(dim=list(range(2, x.dim())), keepdim=True),
+    "transpose": lambda a, x: x.permute(a["perm"]),
+    "reshape": lambda a, x: x.reshape(a["shape"]),
+    "flatten": flatten,
+    "expand": lambda a, x: x.expand(a["shape"]),
+    "slice": lambda a, x: x[slices(a, x)],
+    "set_slice": set_slice,
+    "concat": lambda a, *x: torch.cat(x, dim=a["axis"]),
+    "nonzero": lambda a, x: torch.nonzero(x).t().contiguous(),
+    "topk": topk,
+    "squeeze": lambda a, x: x.squeeze(a["axes"]) if a.get("axes") else x.squeeze(),
+}
+
+
+def gather(a: Attrs, x: torch.Tensor, i: torch.Tensor) -> torch.Tensor:
+    axis = a["axis"] + (x.dim() if a["axis"] < 0 else 0)
+    flat = torch.where(i < 0, i + x.shape[axis], i).reshape(-1).long()
+    picked = torch.index_select(x, axis, flat)
+    return picked.reshape(*x.shape[:axis], *i.shape, *x.shape[axis + 1 :])
+
+
+OPS["gather"] = gather
+
+
+def compute(row: Row) -> Row | None:
+    """Outputs and gradients of one case, or nothing where torch has no such function."""
+    f = OPS.get(row["op"])
+    if f is None:
+        return None
+    inputs = [decode(i) for i in row["inputs"]]
+    wanted = [row["gradient"] and t.is_floating_point() for t in inputs]
+    for t, on in zip(inputs, wanted, strict=True):
+        t.requires_grad_(on)
+    try:
+        made = f(row["attrs"], *inputs)
+    except (NotImplementedError, RuntimeError, IndexError, TypeError) as error:
+        print(f"  skipped: {row['op']}: {str(error).splitlines()[0]}", file=sys.stderr)
+        return None
+    outputs = list(made) if isinstance(made, tuple) else [made]
+    result: Row = {"digest": digest(row["inputs"]), "outputs": [encode(t) for t in outputs]}
+    if any(wanted):
+        result |= gradients(inputs, outputs)
+    return result
+
+
+def gradients(inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> Row:
+    """First and second gradients with the weights of the Rust runner."""
+    wrt = [t for t in inputs if t.requires_grad]
+    places = [i for i, t in enumerate(inputs) if t.requires_grad]
+    losses = [(t * weights(t, 100 + k)).sum() for k, t in enumerate(outputs) if t.requires_grad]
+    if not losses:
+        return {}
+    total = torch.stack([x.to(torch.float64) for x in losses]).sum()
+    first = torch.autograd.grad(total, wrt, create_graph=True, allow_unused=True)
+    roots = [
+        (g * weights(g, 200 + i)).sum().to(torch.float64)
+        for i, g in zip(places, first, strict=True)
+        if g is not None and g.requires_grad
+    ]
+    second: tuple[torch.Tensor | None, ...] = tuple(None for _ in wrt)
+    if roots:
+        second = torch.autograd.grad(torch.stack(roots).sum(), wrt, allow_unused=True)
+    spread: list[Row] = []
+    for grads in (first, second):
+        full: list[Any] = [None] * len(inputs)
+        for i, g in zip(places, grads, strict=True):
+            full[i] = None if g is None else encode(g)
+        spread.append(full)  # type: ignore[arg-type]
+    return {"first": spread[0], "second": spread[1]}
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equality of stored values up to a few units in the last place."""
+    if isinstance(a, list) and len(a) == 3 and isinstance(a[0], str) and isinstance(b, list):
+        x, y = decode(a), decode(b)
+        if x.shape != y.shape or x.dtype != y.dtype:
+            return False
+        if not x.is_floating_point():
+            return bool((x == y).all())
+        tolerance = {torch.float64: 1e-9, torch.float32: 2e-5}.get(x.dtype, 2e-2)
+        return torch.allclose(x.double(), y.double(), rtol=tolerance, atol=tolerance, equal_nan=True)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    return bool(a == b)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare instead of writing")
+    parser.add_argument("--cases", type=Path, help="a dump made before, instead of running cargo")
+    options = parser.parse_args()
+    if options.cases:
+        text = options.cases.read_text()
+    else:
+        command = ["cargo", "run", "--quiet", "--release", "-p", "lampyr-conformance", "--bin", "cases"]
+        text = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    cases = {key: compute(row) for key, row in json.loads(text).items()}
+    found = {key: row for key, row in cases.items() if row is not None}
+    path = HERE / "torch.json"
+    if options.check:
+        stored = json.loads(path.read_text())["cases"]
+        wrong = sorted(k for k in found.keys() | stored.keys() if not same(found.get(k), stored.get(k)))
+        print(f"{len(found)} cases compared, {len(wrong)} differ")
+        for key in wrong[:40]:
+            print(f"  {key}")
+        return 1 if wrong else 0
+    lines = ",\n".join(f" {json.dumps(k)}: {json.dumps(v, separators=(',', ':'))}" for k, v in sorted(found.items()))
+    versions = json.dumps({"torch": torch.__version__, "numpy": np.__version__, "seed": 0})
+    path.write_text(f'{{"versions": {versions},\n"cases": {{\n{lines}\n}}}}\n')
+    print(f"{len(found)} of {len(cases)} cases, {path.stat().st_size} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
