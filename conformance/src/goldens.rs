@@ -23,7 +23,8 @@ pub fn decode(value: &Value) -> Result<HostTensor> {
     let bad = || Error::format(format!("not a golden tensor: {value}"));
     let parts = value.as_array().filter(|p| p.len() == 3).ok_or_else(bad)?;
     let dtype = parts[0].as_str().and_then(DType::from_name).ok_or_else(bad)?;
-    let shape: Option<Vec<usize>> = parts[1].as_array().ok_or_else(bad)?.iter().map(|d| Some(d.as_u64()? as usize)).collect();
+    let shape: Option<Vec<usize>> =
+        parts[1].as_array().ok_or_else(bad)?.iter().map(|d| Some(d.as_u64()? as usize)).collect();
     let hex = parts[2].as_str().ok_or_else(bad)?;
     let bytes: Option<Vec<u8>> =
         (0..hex.len() / 2).map(|i| u8::from_str_radix(hex.get(2 * i..2 * i + 2)?, 16).ok()).collect();
@@ -77,10 +78,7 @@ pub fn dump() -> Result<Value> {
                 _ => Err(Error::internal("sequence in a golden case")),
             })
             .collect::<Result<Vec<_>>>()?;
-        rows.insert(
-            key,
-            json!({ "op": case.op.name(), "attrs": attrs, "inputs": inputs, "gradient": case.gradient }),
-        );
+        rows.insert(key, json!({ "op": case.op.name(), "attrs": attrs, "inputs": inputs, "gradient": case.gradient }));
     }
     Ok(Value::Object(rows))
 }

@@ -1,7 +1,7 @@
 //! Running one case: eagerly on a device, with gradients, and comparing results.
 
-use lampyr_base::{Device, Error, Result};
 use lampyr_backend::backend;
+use lampyr_base::{Device, Error, Result};
 use lampyr_ir::case::{Case, SplitMix, Tolerance};
 use lampyr_ir::{Builder, HostTensor, HostValue, Var};
 use lampyr_runtime::{EagerBuilder, GradOptions, Tensor, Value, grad};
@@ -72,7 +72,9 @@ pub fn eager_gradients(case: &Case, device: Device) -> Result<Gradients> {
     let values = inputs(case, device)?;
     let mut tensors = Vec::new();
     for value in &values {
-        let Value::Tensor(t) = value else { return Err(Error::internal("gradients of sequences are tested elsewhere")) };
+        let Value::Tensor(t) = value else {
+            return Err(Error::internal("gradients of sequences are tested elsewhere"));
+        };
         if t.dtype().is_float() {
             t.requires_grad_(true)?;
         }

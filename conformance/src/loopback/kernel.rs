@@ -5,8 +5,27 @@ use lampyr_ops::registry;
 
 /// The ops this device has kernels for; the rest falls back, which is what the device is there to show.
 const OPS: &[&str] = &[
-    "add", "sub", "mul", "div", "exp", "tanh", "relu", "where", "cast", "equal", "greater", "matmul", "conv",
-    "max_pool", "reduce_sum", "reduce_mean", "softmax", "concat", "gather", "sum_to_shape", "set_slice",
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "exp",
+    "tanh",
+    "relu",
+    "where",
+    "cast",
+    "equal",
+    "greater",
+    "matmul",
+    "conv",
+    "max_pool",
+    "reduce_sum",
+    "reduce_mean",
+    "softmax",
+    "concat",
+    "gather",
+    "sum_to_shape",
+    "set_slice",
 ];
 
 struct Plain;
@@ -66,8 +85,7 @@ impl Kernel for Plain {
     }
 
     fn launch(&self, launch: &Launch) -> Result<()> {
-        let inputs =
-            launch.inputs.iter().map(|a| read(a).map(HostValue::Tensor)).collect::<Result<Vec<_>>>()?;
+        let inputs = launch.inputs.iter().map(|a| read(a).map(HostValue::Tensor)).collect::<Result<Vec<_>>>()?;
         let made = launch.op.reference(&inputs)?;
         for (value, out) in made.iter().zip(launch.outputs) {
             if let Some(out) = out {

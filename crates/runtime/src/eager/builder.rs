@@ -26,6 +26,11 @@ pub struct Sequence {
 }
 
 impl Value {
+    /// A sequence of tensors of one dtype.
+    pub fn sequence(dtype: lampyr_base::DType, items: Vec<Tensor>) -> Value {
+        Value::Sequence(Arc::new(Sequence { dtype, items }))
+    }
+
     /// As a builder's variable.
     pub fn var(&self) -> Var {
         match self {

@@ -5,7 +5,7 @@ mod fallback;
 mod record;
 mod sequence;
 
-pub use builder::{EagerBuilder, Value};
+pub use builder::{EagerBuilder, Sequence, Value};
 
 use lampyr_backend::{Accepts, Arg, ArgInfo, Backend, Choice, Kernel, Launch, resolve};
 use lampyr_base::{DType, Error, Layout, Result, ResultExt, Shape};
