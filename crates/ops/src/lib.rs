@@ -64,12 +64,21 @@ ops! {
         set_slice: SetSlice,
         concat: Concat,
         shape_of: ShapeOf,
+        flatten: Flatten,
+        squeeze: Squeeze,
+        unsqueeze: Unsqueeze,
+        identity: Identity,
+        constant: Constant,
     }
 
     /// Picking and placing elements.
     index {
         gather: Gather,
         index_add: IndexAdd,
+        gather_elements: GatherElements,
+        scatter_add_elements: ScatterAddElements,
+        nonzero: Nonzero,
+        topk: Topk,
     }
 
     /// Sub-graphs and sequences.

@@ -40,10 +40,9 @@ impl Op for IndexAdd {
         check_indices(indices)?;
         common::check_dtype(values.dtype, Self::DTYPES)?;
         let axis = common::axis(self.axis, self.shape.len())?;
-        let want: Vec<&Dim> =
-            self.shape[..axis].iter().chain(&indices.shape).chain(&self.shape[axis + 1..]).collect();
-        let fits = want.len() == values.rank()
-            && want.iter().zip(&values.shape).all(|(a, b)| common::same_dim(a, b).is_ok());
+        let want: Vec<&Dim> = self.shape[..axis].iter().chain(&indices.shape).chain(&self.shape[axis + 1..]).collect();
+        let fits =
+            want.len() == values.rank() && want.iter().zip(&values.shape).all(|(a, b)| common::same_dim(a, b).is_ok());
         if !fits {
             let want: Vec<Dim> = want.into_iter().cloned().collect();
             return Err(Error::shape(format!("values have shape [{}]", Dim::join(&values.shape)))
@@ -128,7 +127,10 @@ impl OpType for IndexAdd {
         cases.push(Case::new("inner", &op(-2, &[2, 4, 3]), inputs).with_gradient().symbol(0, 0, "n").symbol(1, 1, "n"));
         cases.push(Case::new("one", &op(1, &[2, 4, 3]), vec![at(&[], 4), f(&[2, 3])]).with_gradient());
         cases.push(Case::new("none", &op(0, &[4, 2]), vec![at(&[0], 4), f(&[0, 2])]));
-        cases.push(Case::new("large", &op(0, &[301, 129]), vec![at(&[700], 301), x(DType::F32, &[700, 129])]).tolerance(1e-4, 1e-4));
+        cases.push(
+            Case::new("large", &op(0, &[301, 129]), vec![at(&[700], 301), x(DType::F32, &[700, 129])])
+                .tolerance(1e-4, 1e-4),
+        );
         cases
     }
 }

@@ -53,7 +53,8 @@ impl Op for Concat {
                 return Err(differ());
             }
             for (i, d) in x.shape.iter().enumerate() {
-                shape[i] = if i == axis { shape[i].add(d) } else { common::same_dim(&shape[i], d).map_err(|_| differ())? };
+                shape[i] =
+                    if i == axis { shape[i].add(d) } else { common::same_dim(&shape[i], d).map_err(|_| differ())? };
             }
         }
         let parts: Option<Vec<&[Dim]>> = all.iter().map(|x| x.known.as_deref()).collect();
@@ -67,7 +68,8 @@ impl Op for Concat {
         let mut shape = all[0].shape().to_vec();
         shape[axis] = 0;
         for x in &all {
-            let fits = x.shape().len() == shape.len() && (0..shape.len()).all(|i| i == axis || shape[i] == x.shape()[i]);
+            let fits =
+                x.shape().len() == shape.len() && (0..shape.len()).all(|i| i == axis || shape[i] == x.shape()[i]);
             if !fits {
                 return Err(Error::shape(format!("shapes {:?} and {:?} cannot be joined", all[0].shape(), x.shape())));
             }
@@ -145,7 +147,11 @@ impl OpType for Concat {
         );
         cases.push(Case::new("with-empty", &Concat { axis: 1 }, vec![f(&[2, 0]), f(&[2, 3])]).with_gradient());
         cases.push(Case::new("empty", &Concat { axis: 1 }, vec![f(&[0, 2]), f(&[0, 3])]));
-        cases.push(Case::new("large", &Concat { axis: 1 }, vec![x(DType::F32, &[33, 511]), x(DType::F32, &[33, 1027])]));
+        cases.push(Case::new(
+            "large",
+            &Concat { axis: 1 },
+            vec![x(DType::F32, &[33, 511]), x(DType::F32, &[33, 1027])],
+        ));
         cases
     }
 }

@@ -104,8 +104,12 @@ impl Op for Reshape {
             _ => true,
         };
         if !fits || self.shape.iter().any(|d| d.known().is_some_and(|n| n < 0)) {
-            return Err(Error::shape(format!("cannot reshape [{}] to [{}]", Dim::join(&x.shape), Dim::join(&self.shape)))
-                .with_expected(format!("sizes with the product {}", x.elements())));
+            return Err(Error::shape(format!(
+                "cannot reshape [{}] to [{}]",
+                Dim::join(&x.shape),
+                Dim::join(&self.shape)
+            ))
+            .with_expected(format!("sizes with the product {}", x.elements())));
         }
         Ok(common::one(fact_as(x, self.shape.iter().cloned())))
     }
@@ -151,7 +155,8 @@ impl OpType for Reshape {
             let have = b.tensor_fact(x)?;
             for (i, d) in want.iter_mut().enumerate() {
                 if zero_copies && *d == Dim::Known(0) {
-                    let missing = || Error::shape(format!("size {i} is to be copied from a tensor of rank {}", have.rank()));
+                    let missing =
+                        || Error::shape(format!("size {i} is to be copied from a tensor of rank {}", have.rank()));
                     *d = have.shape.get(i).cloned().ok_or_else(missing)?;
                 }
             }
@@ -174,9 +179,12 @@ impl OpType for Reshape {
         let x = |d: DType, s: &[usize]| vec![CaseInput::new(d, s)];
         let mut cases: Vec<Case> =
             DType::ALL.iter().map(|&d| Case::new(format!("merge-{d}"), &op(&[6, 4]), x(d, &[2, 3, 4]))).collect();
-        for (name, view) in
-            [("transposed", View::Transposed), ("strided", View::Strided), ("reversed", View::Reversed), ("expanded", View::Broadcast)]
-        {
+        for (name, view) in [
+            ("transposed", View::Transposed),
+            ("strided", View::Strided),
+            ("reversed", View::Reversed),
+            ("expanded", View::Broadcast),
+        ] {
             let input = CaseInput::new(DType::F32, &[4, 6]).view(view);
             cases.push(Case::new(name, &op(&[2, 2, 3, 2]), vec![input]).with_gradient());
         }

@@ -28,7 +28,14 @@ pub struct Slice {
 }
 
 /// `x[.., starts:ends:steps, ..]`
-pub fn slice(b: &mut dyn Builder, x: &Var, axes: &[i64], starts: Vec<Dim>, ends: Vec<Dim>, steps: &[i64]) -> Result<Var> {
+pub fn slice(
+    b: &mut dyn Builder,
+    x: &Var,
+    axes: &[i64],
+    starts: Vec<Dim>,
+    ends: Vec<Dim>,
+    steps: &[i64],
+) -> Result<Var> {
     b.one(&Slice { axes: axes.to_vec(), starts, ends, steps: steps.to_vec() }, std::slice::from_ref(x))
 }
 
@@ -104,7 +111,8 @@ impl Slice {
             let n = Dim::from(base.shape[a]);
             let (start, end, step) = (&self.starts[i], &self.ends[i], self.steps[i]);
             let unknown = || Error::shape(format!("bounds {start} and {end} have no value yet"));
-            let kept = count(&n, start, end, step).and_then(|d| usize::try_from(d.known()?).ok()).ok_or_else(unknown)?;
+            let kept =
+                count(&n, start, end, step).and_then(|d| usize::try_from(d.known()?).ok()).ok_or_else(unknown)?;
             let first = from_front(start, &n).and_then(|d| d.known()).ok_or_else(unknown)?;
             let first = first.clamp(0, (base.shape[a] as i64 - i64::from(step < 0)).max(0));
             layout = layout.slice(a, first as usize, step as isize, kept);

@@ -127,9 +127,12 @@ impl OpType for Transpose {
             .iter()
             .map(|&d| Case::new(format!("plain-{d}"), &op(&[2, 0, 1]), x(d, &[2, 3, 4])).symbol(0, 0, "n"))
             .collect();
-        for (name, view) in
-            [("transposed", View::Transposed), ("strided", View::Strided), ("reversed", View::Reversed), ("expanded", View::Broadcast)]
-        {
+        for (name, view) in [
+            ("transposed", View::Transposed),
+            ("strided", View::Strided),
+            ("reversed", View::Reversed),
+            ("expanded", View::Broadcast),
+        ] {
             let input = CaseInput::new(DType::F32, &[3, 5]).view(view);
             cases.push(Case::new(name, &op(&[1, 0]), vec![input]).with_gradient());
         }
