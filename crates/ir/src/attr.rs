@@ -130,7 +130,40 @@ macro_rules! plain_fields {
 
 plain_fields! {
     bool, "bool", Bool; i64, "int", Int; String, "str", Str; DType, "dtype", DType; Vec<i64>, "list[int]", Ints;
-    HostTensor, "Tensor", Tensor; Arc<Graph>, "Graph", Graph; OpRef, "Op", Op; Arc<ScalarExpr>, "ScalarExpr", Scalar;
+    HostTensor, "Tensor", Tensor; Arc<ScalarExpr>, "ScalarExpr", Scalar;
+}
+
+impl AttrField for Arc<Graph> {
+    const TYPE: &'static str = "Graph";
+    fn to_attr(&self) -> AttrValue {
+        AttrValue::Graph(self.clone())
+    }
+    fn from_attr(value: &AttrValue) -> Option<Arc<Graph>> {
+        match value {
+            AttrValue::Graph(v) => Some(v.clone()),
+            _ => None,
+        }
+    }
+    fn substitute(&self, bindings: &Bindings) -> Option<Arc<Graph>> {
+        let mut bound = |s: &lampyr_base::Symbol| bindings.get(s).map_or_else(|| Dim::of(s), Dim::Known);
+        self.map_symbols(&mut bound).map(Arc::new)
+    }
+}
+
+impl AttrField for OpRef {
+    const TYPE: &'static str = "Op";
+    fn to_attr(&self) -> AttrValue {
+        AttrValue::Op(self.clone())
+    }
+    fn from_attr(value: &AttrValue) -> Option<OpRef> {
+        match value {
+            AttrValue::Op(v) => Some(v.clone()),
+            _ => None,
+        }
+    }
+    fn substitute(&self, bindings: &Bindings) -> Option<OpRef> {
+        (**self).substitute(bindings)
+    }
 }
 
 impl AttrField for f64 {

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use lampyr_base::{DType, Dim, Error, Result, Shape};
+use lampyr_base::{DType, Dim, Error, Result, Shape, Symbol};
 use smallvec::SmallVec;
 
 use crate::HostTensor;
@@ -87,6 +87,33 @@ impl TensorFact {
     }
 }
 
+impl TensorFact {
+    /// This fact with every symbol replaced by what `f` gives for it.
+    pub fn map_symbols(&self, f: &mut dyn FnMut(&Symbol) -> Dim) -> TensorFact {
+        TensorFact {
+            dtype: self.dtype,
+            shape: self.shape.iter().map(|d| d.map_symbols(f)).collect(),
+            known: self.known.as_ref().map(|k| k.iter().map(|d| d.map_symbols(f)).collect()),
+            format: self.format,
+        }
+    }
+}
+
+impl Fact {
+    /// This fact with every symbol replaced by what `f` gives for it.
+    pub fn map_symbols(&self, f: &mut dyn FnMut(&Symbol) -> Dim) -> Fact {
+        match self {
+            Fact::Tensor(t) => Fact::Tensor(t.map_symbols(f)),
+            Fact::Sequence(s) => {
+                let mut size = |d: &Option<Dim>| d.as_ref().map(|d| d.map_symbols(f));
+                let shape = s.shape.as_ref().map(|shape| shape.iter().map(&mut size).collect());
+                Fact::Sequence(SequenceFact { dtype: s.dtype, shape })
+            }
+            Fact::Optional(inner) => Fact::Optional(Box::new(inner.map_symbols(f))),
+        }
+    }
+}
+
 impl fmt::Display for TensorFact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}[{}]", self.dtype, Dim::join(&self.shape))?;
@@ -103,13 +130,44 @@ impl fmt::Debug for TensorFact {
     }
 }
 
+/// What is known of a sequence of tensors before it exists.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct SequenceFact {
+    /// Element type of all its tensors.
+    pub dtype: DType,
+    /// The sizes that all its tensors share, `None` for an axis on which they differ; `None` as a whole while no tensor
+    /// is known of.
+    pub shape: Option<SmallVec<[Option<Dim>; 4]>>,
+}
+
+impl SequenceFact {
+    /// What is true of this sequence and of `other`, which may be the same at another time.
+    ///
+    /// # Errors
+    /// When dtypes or ranks differ.
+    pub fn join(&self, other: &SequenceFact) -> Result<SequenceFact> {
+        if self.dtype != other.dtype {
+            return Err(Error::dtype(format!("a sequence cannot hold both {} and {}", self.dtype, other.dtype)));
+        }
+        let shape = match (&self.shape, &other.shape) {
+            (Some(a), Some(b)) if a.len() != b.len() => {
+                return Err(Error::unsupported(format!("a sequence of tensors of ranks {} and {}", a.len(), b.len())));
+            }
+            (Some(a), Some(b)) => Some(a.iter().zip(b).map(|(x, y)| x.clone().filter(|_| x == y)).collect()),
+            (Some(a), None) | (None, Some(a)) => Some(a.iter().map(|_| None).collect()),
+            (None, None) => None,
+        };
+        Ok(SequenceFact { dtype: self.dtype, shape })
+    }
+}
+
 /// What is known of a value before it exists.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Fact {
     /// A tensor.
     Tensor(TensorFact),
-    /// A sequence of tensors of one dtype; sizes are those all elements share, where known.
-    Sequence(DType),
+    /// A sequence of tensors.
+    Sequence(SequenceFact),
     /// A value that may be absent.
     Optional(Box<Fact>),
 }
@@ -123,6 +181,22 @@ impl Fact {
     /// A tensor fact with fixed sizes.
     pub fn fixed(dtype: DType, shape: &[usize]) -> Fact {
         Fact::Tensor(TensorFact::fixed(dtype, shape))
+    }
+
+    /// A sequence of tensors of which only the dtype is known.
+    pub fn sequence(dtype: DType) -> Fact {
+        Fact::Sequence(SequenceFact { dtype, shape: None })
+    }
+
+    /// The sequence fact.
+    ///
+    /// # Errors
+    /// [`lampyr_base::ErrorKind::DType`] when this is not a sequence.
+    pub fn as_sequence(&self) -> Result<&SequenceFact> {
+        match self {
+            Fact::Sequence(s) => Ok(s),
+            other => Err(Error::dtype(format!("got {other} where a sequence is needed"))),
+        }
     }
 
     /// The tensor fact.
@@ -140,7 +214,7 @@ impl Fact {
     pub fn dtype(&self) -> DType {
         match self {
             Fact::Tensor(t) => t.dtype,
-            Fact::Sequence(d) => *d,
+            Fact::Sequence(s) => s.dtype,
             Fact::Optional(inner) => inner.dtype(),
         }
     }
@@ -156,7 +230,11 @@ impl fmt::Display for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fact::Tensor(t) => write!(f, "{t}"),
-            Fact::Sequence(d) => write!(f, "sequence({d})"),
+            Fact::Sequence(SequenceFact { dtype, shape: None }) => write!(f, "sequence({dtype})"),
+            Fact::Sequence(SequenceFact { dtype, shape: Some(shape) }) => {
+                let size = |d: &Option<Dim>| d.as_ref().map_or("?".to_string(), Dim::to_string);
+                write!(f, "sequence({dtype}[{}])", shape.iter().map(size).collect::<Vec<_>>().join(", "))
+            }
             Fact::Optional(inner) => write!(f, "optional({inner})"),
         }
     }

@@ -159,9 +159,8 @@ impl Graph {
         let mut waiting = vec![0usize; self.nodes.len()];
         let mut readers: Vec<Vec<u32>> = vec![Vec::new(); self.nodes.len()];
         let mut ready = std::collections::BinaryHeap::new();
-        // A dim that is read from a tensor makes its users depend on that tensor's producer.
-        let symbol_producers: HashMap<&Symbol, NodeId> =
-            self.symbol_sources().filter_map(|(s, v, _)| Some((s, self.producer(v)?.0))).collect();
+        // A size that is read from a tensor, or made by an op, makes its users depend on that node.
+        let symbol_producers = self.symbol_producers();
         for (id, node) in self.nodes() {
             let mut from: SmallVec<[NodeId; 8]> =
                 node.inputs.iter().filter_map(|v| Some(self.producer(*v)?.0)).collect();
@@ -200,26 +199,6 @@ impl Graph {
             return Err(Error::graph(format!("graph `{}` has a cycle", self.name)).with_node(&name));
         }
         Ok(order)
-    }
-
-    /// Symbols that the attributes of a node and the facts of its outputs mention.
-    pub fn node_symbols(&self, node: &Node) -> Vec<Symbol> {
-        let mut all = Vec::new();
-        for (_, value) in node.op.attrs() {
-            match value {
-                crate::AttrValue::Dim(d) => all.extend(d.symbols()),
-                crate::AttrValue::Dims(ds) => ds.iter().for_each(|d| all.extend(d.symbols())),
-                _ => {}
-            }
-        }
-        for out in &node.outputs {
-            if let Fact::Tensor(t) = self.fact(*out) {
-                t.shape.iter().for_each(|d| all.extend(d.symbols()));
-            }
-        }
-        all.sort();
-        all.dedup();
-        all
     }
 
     /// The graph as text, one node per line.

@@ -96,41 +96,14 @@ fn rename(op: &OpRef, sizes: &[(lampyr_base::Symbol, Dim)]) -> OpRef {
         }
     }
     let bound = op.substitute(&bindings).unwrap_or_else(|| op.clone());
-    let symbolic: Vec<_> = sizes.iter().filter(|(_, d)| d.known().is_none()).collect();
-    if symbolic.is_empty() { bound } else { bound.rename_symbols(&symbolic) }
-}
-
-impl OpRef {
-    fn rename_symbols(&self, sizes: &[&(lampyr_base::Symbol, Dim)]) -> OpRef {
-        use crate::AttrValue;
-        let replace = |d: &Dim| {
-            d.map_symbols(&mut |s| match sizes.iter().find(|(x, _)| x == s) {
-                Some((_, d)) => d.clone(),
-                None => Dim::of(s),
-            })
-        };
-        let attrs = self.attrs();
-        let touched = attrs.iter().any(|(_, v)| match v {
-            AttrValue::Dim(d) => replace(d) != *d,
-            AttrValue::Dims(ds) => ds.iter().any(|d| replace(d) != *d),
-            _ => false,
-        });
-        if !touched {
-            return self.clone();
-        }
-        let map = attrs
-            .into_iter()
-            .map(|(name, v)| {
-                let v = match v {
-                    AttrValue::Dim(d) => AttrValue::Dim(replace(&d)),
-                    AttrValue::Dims(ds) => AttrValue::Dims(ds.iter().map(replace).collect()),
-                    v => v,
-                };
-                (name.to_string(), v)
-            })
-            .collect();
-        self.remake(map).unwrap_or_else(|| self.clone())
+    if sizes.iter().all(|(_, d)| d.known().is_some()) {
+        return bound;
     }
+    let mut replace = |s: &lampyr_base::Symbol| match sizes.iter().find(|(x, _)| x == s) {
+        Some((_, d)) => d.clone(),
+        None => Dim::of(s),
+    };
+    bound.map_symbols(&mut replace).unwrap_or(bound)
 }
 
 /// Binds the symbols of the graph's inputs to the shapes of `inputs`.
@@ -226,6 +199,15 @@ impl ReferenceBuilder {
     }
 }
 
+fn sequence_fact(items: &[HostTensor]) -> Result<Fact> {
+    let mut all = items.iter().map(|t| crate::SequenceFact {
+        dtype: t.dtype(),
+        shape: Some(t.shape().iter().map(|&d| Some(Dim::from(d))).collect()),
+    });
+    let Some(first) = all.next() else { return Ok(Fact::sequence(lampyr_base::DType::F32)) };
+    all.try_fold(first, |joined, next| joined.join(&next)).map(Fact::Sequence)
+}
+
 impl Builder for ReferenceBuilder {
     fn apply(&mut self, op: &dyn crate::Op, inputs: &[Var]) -> Result<Vars> {
         let facts = inputs.iter().map(|v| self.fact(v)).collect::<Result<Vec<_>>>()?;
@@ -237,7 +219,7 @@ impl Builder for ReferenceBuilder {
     fn fact(&self, var: &Var) -> Result<Fact> {
         Ok(match ReferenceBuilder::get(var)? {
             HostValue::Tensor(t) => crate::TensorFact::of(t).into(),
-            HostValue::Sequence(s) => Fact::Sequence(s.first().map_or(lampyr_base::DType::F32, HostTensor::dtype)),
+            HostValue::Sequence(s) => sequence_fact(s)?,
             HostValue::Optional(_) => return Err(Error::unsupported("optional values in the reference builder")),
         })
     }

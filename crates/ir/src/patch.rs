@@ -156,6 +156,7 @@ impl Graph {
         let mut live = vec![false; self.nodes.len()];
         let mut stack: Vec<NodeId> = self.outputs.iter().filter_map(|v| Some(self.producer(*v)?.0)).collect();
         let mut used_symbols = std::collections::BTreeSet::new();
+        let producers = self.symbol_producers();
         let note_fact = |fact: &Fact, into: &mut std::collections::BTreeSet<_>| {
             if let Fact::Tensor(t) = fact {
                 t.shape.iter().for_each(|d| into.extend(d.symbols()));
@@ -172,14 +173,9 @@ impl Graph {
                 }
             }
             self.outputs.iter().for_each(|v| note_fact(self.fact(*v), &mut used_symbols));
-            for (symbol, (value, _)) in &self.symbol_sources {
-                if let Some((p, _)) = self.producer(*value)
-                    && used_symbols.contains(symbol)
-                    && !live[p.0 as usize]
-                {
-                    stack.push(p);
-                }
-            }
+            stack.extend(
+                producers.iter().filter(|(s, p)| used_symbols.contains(*s) && !live[p.0 as usize]).map(|(_, p)| *p),
+            );
             if stack.is_empty() {
                 break;
             }

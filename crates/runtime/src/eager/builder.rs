@@ -95,7 +95,7 @@ impl Builder for EagerBuilder {
     fn fact(&self, var: &Var) -> Result<Fact> {
         match Value::from_var(var)? {
             Value::Tensor(t) => Ok(t.fact()),
-            Value::Sequence(s) => Ok(Fact::Sequence(s.dtype)),
+            Value::Sequence(s) => Ok(Fact::sequence(s.dtype)),
         }
     }
 
