@@ -9,6 +9,7 @@ mod tape;
 mod tensor;
 
 pub use eager::{EagerBuilder, Sequence, Value, apply};
+pub use methods::Operand;
 pub use promote::{Scalar, promote_types, result_type};
 pub use storage::Storage;
 pub use tape::{GradOptions, backward, grad, is_grad_enabled, no_grad, set_grad_enabled, with_grad_mode};
