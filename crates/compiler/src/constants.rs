@@ -93,12 +93,9 @@ impl Constants {
 
     /// Bytes of all constants and packed forms on devices.
     pub fn bytes(&self) -> usize {
-        let plain: usize =
-            self.memory.lock().unwrap_or_else(PoisonError::into_inner).values().map(|m| m.len()).sum();
-        let packed: usize = (self.packed.lock().unwrap_or_else(PoisonError::into_inner).values())
-            .flatten()
-            .map(|p| p.bytes)
-            .sum();
+        let plain: usize = self.memory.lock().unwrap_or_else(PoisonError::into_inner).values().map(|m| m.len()).sum();
+        let packed: usize =
+            (self.packed.lock().unwrap_or_else(PoisonError::into_inner).values()).flatten().map(|p| p.bytes).sum();
         plain + packed
     }
 }

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lampyr_base::{Device, Result};
 use lampyr_ir::{Fact, Graph, NodeId, ValueId};
 
+use crate::Options;
 use crate::constants::Constants;
 use crate::plan::{Plan, Request};
-use crate::Options;
 
 /// Plans kept per executable; the oldest goes first.
 const PLANS: usize = 64;

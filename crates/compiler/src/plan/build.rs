@@ -315,9 +315,10 @@ impl<'a> Build<'a> {
         let facts: Option<Vec<Fact>> = node.inputs.iter().map(|v| self.fact(*v)).collect();
         let tensors = |v: &ValueId| matches!(self.graph.fact(*v), Fact::Tensor(_));
         let control = op.class() == Class::Control || !node.inputs.iter().chain(&node.outputs).all(tensors);
-        let in_register = node.inputs.iter().any(|v| {
-            matches!(&self.places[v.0 as usize], Some(Operand { place: Place::Register(_), .. }))
-        });
+        let in_register = node
+            .inputs
+            .iter()
+            .any(|v| matches!(&self.places[v.0 as usize], Some(Operand { place: Place::Register(_), .. })));
         if let (Some(facts), false, false, false) = (&facts, control, symbolic(&op), in_register) {
             let outs = op.infer(&facts.iter().collect::<Vec<_>>()).map_err(|e| e.with_inputs(facts))?;
             if outs.iter().all(|f| matches!(f, Fact::Tensor(t) if t.fixed_shape().is_some())) {
@@ -447,8 +448,7 @@ impl<'a> Build<'a> {
             layout: Layout::contiguous(&[scratch]),
         });
         drop(backend);
-        let action =
-            Action::Kernel { kernel: chosen.kernel, op: op.clone(), inputs, outputs, workspace, packed };
+        let action = Action::Kernel { kernel: chosen.kernel, op: op.clone(), inputs, outputs, workspace, packed };
         self.push(Some((id, node)), device, Reason::Kernel, action);
         Ok(())
     }

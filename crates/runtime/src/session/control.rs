@@ -11,13 +11,7 @@ use crate::trace;
 
 impl Run<'_> {
     /// Runs one control step.
-    pub fn control(
-        &mut self,
-        step: &Step,
-        op: &OpRef,
-        inputs: &[Operand],
-        outputs: &[Option<Operand>],
-    ) -> Result<()> {
+    pub fn control(&mut self, step: &Step, op: &OpRef, inputs: &[Operand], outputs: &[Option<Operand>]) -> Result<()> {
         let device = self.backend(step.device)?.clone();
         let start = if trace::enabled() { trace::now() } else { 0 };
         let op = op.substitute(&self.bindings).unwrap_or_else(|| op.clone());

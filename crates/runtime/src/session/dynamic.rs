@@ -14,13 +14,7 @@ const READ_LIMIT: usize = 64;
 
 impl Run<'_> {
     /// Runs one data-dependent step.
-    pub fn dynamic(
-        &mut self,
-        step: &Step,
-        op: &OpRef,
-        inputs: &[Operand],
-        outputs: &[Option<Operand>],
-    ) -> Result<()> {
+    pub fn dynamic(&mut self, step: &Step, op: &OpRef, inputs: &[Operand], outputs: &[Option<Operand>]) -> Result<()> {
         let device = self.backend(step.device)?.clone();
         let start = if trace::enabled() { trace::now() } else { 0 };
         let op = op.substitute(&self.bindings).unwrap_or_else(|| op.clone());
@@ -125,7 +119,8 @@ impl Run<'_> {
             Some(shapes) => guess(shapes),
             None => {
                 // A kernel for another case of the op may not know how to measure this one.
-                let sizes = types.iter().map(|t| t.shape.iter().map(|d| d.known().unwrap_or(0).max(0) as usize).collect());
+                let sizes =
+                    types.iter().map(|t| t.shape.iter().map(|d| d.known().unwrap_or(0).max(0) as usize).collect());
                 if !accepts(&guess(&sizes.collect::<Vec<Shape>>())) {
                     return Ok(None);
                 }

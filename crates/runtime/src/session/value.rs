@@ -4,6 +4,8 @@ use lampyr_backend::{Arg, Backend, DeviceMemory, backend, reference};
 use lampyr_base::{DType, Device, Error, Layout, Result};
 use lampyr_ir::{Fact, HostTensor, HostValue, TensorFact};
 
+use crate::Tensor;
+
 /// A tensor in device memory.
 #[derive(Clone, Debug)]
 pub struct TensorValue {
@@ -16,6 +18,23 @@ pub struct TensorValue {
 }
 
 impl TensorValue {
+    /// The value of a tensor; both share the memory.
+    pub fn of(tensor: &Tensor) -> Result<TensorValue> {
+        let storage = tensor.storage();
+        let size = tensor.dtype().size();
+        if storage.base % size != 0 {
+            return TensorValue::of(&tensor.copy_contiguous()?);
+        }
+        let mut layout = tensor.layout().clone();
+        layout.offset += storage.base / size;
+        Ok(TensorValue { memory: storage.memory.clone(), dtype: tensor.dtype(), layout })
+    }
+
+    /// A tensor that shares the memory.
+    pub fn to_tensor(&self) -> Result<Tensor> {
+        Tensor::from_memory(self.memory.clone(), 0, self.layout.clone(), self.dtype)
+    }
+
     /// Where it is.
     pub fn device(&self) -> Device {
         self.memory.device()
