@@ -1,0 +1,309 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lampyr_base::pool::ThreadPool;
+
+use super::operand::{Panel, Store};
+use super::packed::Side;
+use super::plan::Packing;
+use super::{Compute, DEPTH, Epilogue, Plan, Start};
+use crate::gemm::micro::Tile;
+use crate::simd::Tier;
+
+/// The operands of a [`Plan`].
+pub struct Problem<'a, E, S> {
+    /// Left side, `m x k`.
+    pub left: Side<'a, E>,
+    /// Right side, `k x n`.
+    pub right: Side<'a, E>,
+    /// First element of the result, whose columns are contiguous.
+    pub c: *mut S,
+    /// Elements from one row of the result to the next.
+    pub c_step: usize,
+    /// Elements from one matrix of the result to the next.
+    pub c_batch: usize,
+    /// Factor of the product.
+    pub alpha: E,
+    /// What the product is added to; zero without one.
+    pub start: Option<&'a dyn Start<E>>,
+    /// What follows.
+    pub epilogue: Option<&'a dyn Epilogue>,
+}
+
+/// A pointer that tasks share; they touch disjoint parts.
+#[derive(Clone, Copy)]
+struct Shared<T>(*mut T);
+
+// SAFETY: tasks write disjoint parts of what it points to.
+unsafe impl<T: Send> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    fn at(&self, i: usize) -> *mut T {
+        self.0.wrapping_add(i)
+    }
+}
+
+/// Scratch areas handed to running tasks.
+struct Slots(AtomicU64);
+
+struct Slot<'a> {
+    slots: &'a Slots,
+    index: usize,
+}
+
+impl Slots {
+    fn take(&self) -> Slot<'_> {
+        loop {
+            let free = self.0.load(Ordering::Relaxed);
+            let index = free.trailing_zeros() as usize;
+            if index < 64
+                && (self.0)
+                    .compare_exchange_weak(free, free & !(1 << index), Ordering::Acquire, Ordering::Relaxed)
+                    .is_ok()
+            {
+                return Slot { slots: self, index };
+            }
+            std::hint::spin_loop();
+        }
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.slots.0.fetch_or(1 << self.index, Ordering::Release);
+    }
+}
+
+struct Run<'a, E: 'static, S> {
+    plan: &'a Plan,
+    problem: &'a Problem<'a, E, S>,
+    kernels: &'static super::Kernels<E>,
+    c: Shared<S>,
+    left: Shared<E>,
+    right: Shared<E>,
+}
+
+// SAFETY: operands are `Sync`, the result is written in disjoint blocks, and packed panels are only read by tasks.
+unsafe impl<E: Compute, S: Send> Sync for Run<'_, E, S> {}
+
+/// Runs a product.
+///
+/// # Safety
+/// `problem.c` is valid for all elements of the result and overlaps no operand; operands have the shapes that the plan
+/// was made for, with the same readiness, on the same tier; `workspace` is valid for `workspace_len` elements, at least
+/// [`Plan::workspace`] of one thread, and aligned to 64 bytes.
+pub unsafe fn run<E: Compute, S: Store<E>>(
+    tier: Tier,
+    plan: &Plan,
+    problem: &Problem<E, S>,
+    pool: &ThreadPool,
+    (workspace, workspace_len): (*mut E, usize),
+) {
+    if plan.m == 0 || plan.n == 0 || plan.batch == 0 {
+        return;
+    }
+    let shared_right = workspace.wrapping_add(plan.shared_left());
+    let run = Run {
+        plan,
+        problem,
+        kernels: E::kernels(tier),
+        c: Shared(problem.c),
+        left: Shared(workspace),
+        right: Shared(shared_right),
+    };
+    let scratch = Shared(shared_right.wrapping_add(plan.shared_right()));
+    let size = plan.scratch();
+    run.pack_before(pool);
+    let chunks = plan.tasks().div_ceil(plan.grain);
+    let room = workspace_len.saturating_sub(plan.shared_left() + plan.shared_right());
+    // Threads beyond the room that was asked for wait for their turn.
+    let count = room.checked_div(size).unwrap_or(64).clamp(1, 64);
+    let slots = Slots(AtomicU64::new(u64::MAX >> (64 - count)));
+    pool.parallel_for(chunks, &|i| {
+        let slot = slots.take();
+        for task in i * plan.grain..((i + 1) * plan.grain).min(plan.tasks()) {
+            // SAFETY: the caller's contract; every task has its own block of the result, and the slot its own scratch.
+            unsafe { run.task(task, scratch.at(slot.index * size)) };
+        }
+    });
+}
+
+/// Where the panels of one block lie.
+struct Panels<E> {
+    first: *const E,
+    /// Elements from one panel to the next.
+    next: usize,
+    step: isize,
+}
+
+impl<E: Compute, S: Store<E>> Run<'_, E, S> {
+    fn pack_before(&self, pool: &ThreadPool) {
+        let plan = self.plan;
+        let sides = [
+            (&self.problem.left, plan.left, self.left, plan.m, plan.height, plan.left_size(), false),
+            (&self.problem.right, plan.right, self.right, plan.n, plan.width, plan.right_size(), true),
+        ];
+        for (side, packing, to, outer, panel, size, pad) in sides {
+            let (Packing::Before, Side::Operand(operand)) = (packing, side) else { continue };
+            let panels = outer.div_ceil(panel);
+            let padded = if pad { panels * panel } else { outer };
+            // A chunk packs about 64K elements.
+            let grain = (64 * 1024 / (panel * plan.k).max(1)).max(1);
+            let per_matrix = panels.div_ceil(grain);
+            pool.parallel_for(per_matrix * plan.batch, &|i| {
+                let (batch, first) = (i / per_matrix, i % per_matrix * grain);
+                for j in first..(first + grain).min(panels) {
+                    let (at, count) = (j * panel, panel.min(outer - j * panel));
+                    let stride = if pad { panel } else { count };
+                    for k in (0..plan.k).step_by(DEPTH) {
+                        let depth = DEPTH.min(plan.k - k);
+                        let to = to.at(batch * size + padded * k + at * depth);
+                        // SAFETY: the ranges lie inside the matrix; the shared area has `size` elements per matrix, and
+                        // panels are disjoint.
+                        unsafe { operand.pack(Panel { batch, k, depth, at, count, stride }, to) };
+                    }
+                }
+            });
+        }
+    }
+
+    /// # Safety
+    /// As [`run`]; `scratch` is valid for `plan.scratch()` elements that nobody else uses.
+    unsafe fn task(&self, task: usize, scratch: *mut E) {
+        let (plan, problem) = (self.plan, self.problem);
+        let (across, down) = (plan.across(), plan.down());
+        let (batch, row, column) =
+            (task / (down * across), task / across % down * plan.rows, task % across * plan.columns);
+        let (rows, columns) = (plan.rows.min(plan.m - row), plan.columns.min(plan.n - column));
+        let result = self.c.at(batch * problem.c_batch + row * problem.c_step + column);
+        let own = scratch.wrapping_add(plan.left_scratch() + plan.right_scratch());
+        let (c, c_step) = if S::SAME { (result.cast::<E>(), problem.c_step) } else { (own, plan.columns) };
+        // SAFETY: `c` has `rows` rows of `columns` elements, in the result or in scratch; panels are those of the plan.
+        unsafe {
+            if let Some(start) = problem.start {
+                for i in 0..rows {
+                    let to = c.add(i * c_step);
+                    // The slice must not cover uninitialised memory.
+                    std::ptr::write_bytes(to, 0, columns);
+                    start.fill(batch, row + i, column, std::slice::from_raw_parts_mut(to, columns));
+                }
+            } else if plan.k == 0 {
+                (0..rows).for_each(|i| std::ptr::write_bytes(c.add(i * c_step), 0, columns));
+            }
+            for k in (0..plan.k).step_by(DEPTH) {
+                let depth = DEPTH.min(plan.k - k);
+                let left = self.left_panels(batch, k, depth, row, rows, scratch);
+                let right_scratch = scratch.wrapping_add(plan.left_scratch());
+                let right = self.right_panels(batch, k, depth, column, columns, right_scratch);
+                let mut tile = Tile {
+                    depth,
+                    a: left.first,
+                    b: right.first,
+                    b_step: right.step,
+                    c,
+                    c_step,
+                    columns: plan.width,
+                    alpha: problem.alpha,
+                    accumulate: k > 0 || problem.start.is_some(),
+                };
+                for (j, at) in (0..columns).step_by(plan.width).enumerate() {
+                    tile.columns = plan.width.min(columns - at);
+                    tile.b = right.first.wrapping_add(j * right.next);
+                    tile.b_step = right.step;
+                    if plan.direct && tile.columns < plan.width {
+                        // Reading a whole panel would pass the end of the row: the last one is copied.
+                        if let Side::Operand(o) = &problem.right {
+                            let (at, count) = (column + at, tile.columns);
+                            o.pack(Panel { batch, k, depth, at, count, stride: plan.width }, right_scratch);
+                        }
+                        (tile.b, tile.b_step) = (right_scratch, plan.width as isize);
+                    }
+                    for (i, down) in (0..rows).step_by(plan.height).enumerate() {
+                        tile.a = left.first.wrapping_add(i * left.next);
+                        tile.c = c.add(down * c_step + at);
+                        let height = plan.height.min(rows - down);
+                        (self.kernels.rows[height - 1])(&tile);
+                    }
+                }
+            }
+            if !S::SAME {
+                for i in 0..rows {
+                    let (from, to) = (own.add(i * c_step), result.add(i * problem.c_step));
+                    (0..columns).for_each(|j| *to.add(j) = S::put(*from.add(j)));
+                }
+            }
+        }
+        if let Some(epilogue) = problem.epilogue {
+            epilogue.apply(batch, row..row + rows, column..column + columns);
+        }
+    }
+
+    unsafe fn left_panels(
+        &self,
+        batch: usize,
+        k: usize,
+        depth: usize,
+        row: usize,
+        rows: usize,
+        scratch: *mut E,
+    ) -> Panels<E> {
+        let plan = self.plan;
+        let next = plan.height * depth;
+        let inside = plan.m * k + row * depth;
+        let first = match (plan.left, &self.problem.left) {
+            (_, Side::Packed(p)) => p.matrix(batch).wrapping_add(inside),
+            (Packing::PerTask, Side::Operand(o)) => {
+                for (i, at) in (0..rows).step_by(plan.height).enumerate() {
+                    let count = plan.height.min(rows - at);
+                    // SAFETY: the rows lie inside the matrix and the scratch holds `rows * depth` elements.
+                    unsafe {
+                        o.pack(Panel { batch, k, depth, at: row + at, count, stride: count }, scratch.add(i * next))
+                    };
+                }
+                scratch
+            }
+            _ => self.left.at(batch * plan.left_size() + inside),
+        };
+        Panels { first, next, step: 0 }
+    }
+
+    unsafe fn right_panels(
+        &self,
+        batch: usize,
+        k: usize,
+        depth: usize,
+        column: usize,
+        columns: usize,
+        scratch: *mut E,
+    ) -> Panels<E> {
+        let plan = self.plan;
+        let (next, step) = (plan.width * depth, plan.width as isize);
+        let inside = plan.n.next_multiple_of(plan.width) * k + column * depth;
+        let first = match (plan.right, &self.problem.right) {
+            (_, Side::Packed(p)) => p.matrix(batch).wrapping_add(inside),
+            (Packing::Never, Side::Operand(o)) => {
+                if let Some((data, step)) = o.direct(batch) {
+                    let first = data.wrapping_offset(k as isize * step + column as isize);
+                    return Panels { first, next: plan.width, step };
+                }
+                scratch
+            }
+            (Packing::PerTask, Side::Operand(o)) => {
+                for (j, at) in (0..columns).step_by(plan.width).enumerate() {
+                    let count = plan.width.min(columns - at);
+                    // SAFETY: the columns lie inside the matrix and the scratch holds whole panels.
+                    unsafe {
+                        o.pack(
+                            Panel { batch, k, depth, at: column + at, count, stride: plan.width },
+                            scratch.add(j * next),
+                        )
+                    };
+                }
+                scratch
+            }
+            _ => self.right.at(batch * plan.right_size() + inside),
+        };
+        Panels { first, next, step }
+    }
+}

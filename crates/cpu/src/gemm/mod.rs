@@ -1,0 +1,58 @@
+//! Products of matrices: `c = alpha * a * b + start`, then an epilogue on each finished block.
+//!
+//! The contraction is cut every [`DEPTH`] elements, always at the same places, and summed in order, one fused
+//! multiply-add per element: the bits of a result do not depend on the number of threads, on the block it lies in, or on
+//! the SIMD tier.
+
+mod driver;
+mod integer;
+mod micro;
+mod operand;
+mod packed;
+mod plan;
+mod vector;
+
+use std::ops::Range;
+
+use crate::simd::Tier;
+
+pub use driver::{Problem, run};
+pub use integer::{IntMatrix, Wrapping, int_matmul};
+pub use micro::Kernels;
+pub use operand::{Batch, Operand, Panel, Store, Strided};
+pub use packed::{PackedMatrix, Side};
+pub use plan::{Plan, Ready};
+pub use vector::Real;
+
+/// Length of the contraction between two additions to the result.
+pub const DEPTH: usize = 256;
+
+/// A compute type with inner kernels.
+pub trait Compute: Real {
+    /// Its kernels on a SIMD tier.
+    fn kernels(tier: Tier) -> &'static Kernels<Self>;
+}
+
+impl Compute for f32 {
+    fn kernels(tier: Tier) -> &'static Kernels<f32> {
+        micro::kernels_f32(tier)
+    }
+}
+
+impl Compute for f64 {
+    fn kernels(tier: Tier) -> &'static Kernels<f64> {
+        micro::kernels_f64(tier)
+    }
+}
+
+/// What the result starts from: a bias, a scaled matrix.
+pub trait Start<E>: Sync {
+    /// Writes the values for one row from `column` on.
+    fn fill(&self, batch: usize, row: usize, column: usize, to: &mut [E]);
+}
+
+/// What happens to a block of the result after it was written, while it is in cache.
+pub trait Epilogue: Sync {
+    /// Changes the block in place; blocks never overlap.
+    fn apply(&self, batch: usize, rows: Range<usize>, columns: Range<usize>);
+}

@@ -1,0 +1,178 @@
+//! How a product is cut into tasks. Everything depends on shapes only, never on the number of threads.
+
+use super::{Compute, DEPTH};
+use crate::simd::Tier;
+
+/// What is known of an operand before packing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// It has to be packed.
+    No,
+    /// It can be read where it lies: a right side with contiguous columns.
+    Direct,
+    /// It was packed before.
+    Packed,
+}
+
+/// Where an operand is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packing {
+    /// Nowhere: it is ready.
+    Never,
+    /// Whole, before all tasks.
+    Before,
+    /// By each task, block by block.
+    PerTask,
+}
+
+/// A product cut into tasks.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub(super) m: usize,
+    pub(super) n: usize,
+    pub(super) k: usize,
+    pub(super) batch: usize,
+    /// Rows and columns of the inner kernel.
+    pub(super) height: usize,
+    pub(super) width: usize,
+    /// Rows and columns of a task.
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) left: Packing,
+    pub(super) right: Packing,
+    /// The right side is read where it lies.
+    pub(super) direct: bool,
+    /// Tasks that run one after another as one chunk.
+    pub(super) grain: usize,
+    /// Whether tasks compute into a block of their own first (the result has another type).
+    pub(super) narrow: bool,
+}
+
+/// Elements of the result in a task: with both panels it stays in a second-level cache.
+const BLOCK: usize = 96 * 1024;
+/// Multiply-adds worth handing to another thread.
+const GRAIN: usize = 256 * 1024;
+/// Tasks that big products are cut into at least.
+const TASKS: usize = 32;
+/// Most rows for which reading the right side in place beats packing it.
+const FEW: usize = 24;
+
+impl Plan {
+    /// Cuts `batch` products of `m x k` and `k x n` matrices. `narrow`: the result is not stored in the compute type.
+    pub fn new<E: Compute>(
+        tier: Tier,
+        (batch, m, n, k): (usize, usize, usize, usize),
+        (left, right): (Ready, Ready),
+        narrow: bool,
+    ) -> Plan {
+        let kernels = E::kernels(tier);
+        let (height, width) = (kernels.height(), kernels.width);
+        let work = m.saturating_mul(n).saturating_mul(k);
+        let direct = right == Ready::Direct && m <= FEW;
+        let ready = (left == Ready::Packed, right == Ready::Packed || direct);
+        let parts = (work.saturating_mul(batch) / (4 * GRAIN)).clamp(1, TASKS).div_ceil(batch.max(1));
+        let by_columns = match ready {
+            (true, false) => true,
+            (false, true) => m < 4 * height,
+            _ => m <= n,
+        };
+        let (mut rows, mut columns);
+        if by_columns {
+            rows = m.min(2048);
+            columns = (BLOCK / rows.max(1)).clamp(width, 2048);
+            columns = columns.min(n.div_ceil(parts).max(2 * width));
+            let across = n.div_ceil(columns.max(1)).max(1);
+            rows = rows.min(m.div_ceil(parts.div_ceil(across)).max(4 * height));
+        } else {
+            columns = n.min(2048);
+            rows = (BLOCK / columns.max(1)).clamp(height, 40 * height);
+            rows = rows.min(m.div_ceil(parts).max(4 * height));
+            let down = m.div_ceil(rows.max(1)).max(1);
+            columns = columns.min(n.div_ceil(parts.div_ceil(down)).max(2 * width));
+        }
+        rows = rows.min(m).next_multiple_of(height);
+        columns = columns.min(n).next_multiple_of(width);
+        let packing = |ready: bool, repeated: bool| match (ready, repeated) {
+            (true, _) => Packing::Never,
+            (false, true) => Packing::Before,
+            (false, false) => Packing::PerTask,
+        };
+        let per_task = (work / (m.div_ceil(rows.max(1)) * n.div_ceil(columns.max(1))).max(1)).max(1);
+        Plan {
+            m,
+            n,
+            k,
+            batch,
+            height,
+            width,
+            rows: rows.max(1),
+            columns: columns.max(1),
+            left: packing(ready.0, n > columns),
+            right: packing(ready.1, m > rows),
+            direct,
+            grain: (GRAIN / per_task).max(1),
+            narrow,
+        }
+    }
+
+    pub(super) fn across(&self) -> usize {
+        self.n.div_ceil(self.columns)
+    }
+
+    pub(super) fn down(&self) -> usize {
+        self.m.div_ceil(self.rows)
+    }
+
+    /// Number of tasks.
+    pub(super) fn tasks(&self) -> usize {
+        self.batch * self.across() * self.down()
+    }
+
+    /// Elements of one packed left matrix.
+    pub(super) fn left_size(&self) -> usize {
+        self.m * self.k
+    }
+
+    /// Elements of one packed right matrix.
+    pub(super) fn right_size(&self) -> usize {
+        self.n.next_multiple_of(self.width) * self.k
+    }
+
+    fn depth(&self) -> usize {
+        self.k.min(DEPTH)
+    }
+
+    pub(super) fn left_scratch(&self) -> usize {
+        if self.left == Packing::PerTask { (self.rows * self.depth()).next_multiple_of(16) } else { 0 }
+    }
+
+    pub(super) fn right_scratch(&self) -> usize {
+        match self.right {
+            Packing::PerTask => (self.columns * self.depth()).next_multiple_of(16),
+            _ if self.direct => (self.width * self.depth()).next_multiple_of(16),
+            _ => 0,
+        }
+    }
+
+    /// Elements of scratch one task needs.
+    pub(super) fn scratch(&self) -> usize {
+        self.left_scratch() + self.right_scratch() + if self.narrow { self.rows * self.columns } else { 0 }
+    }
+
+    pub(super) fn shared_left(&self) -> usize {
+        if self.left == Packing::Before { (self.left_size() * self.batch).next_multiple_of(16) } else { 0 }
+    }
+
+    pub(super) fn shared_right(&self) -> usize {
+        if self.right == Packing::Before { (self.right_size() * self.batch).next_multiple_of(16) } else { 0 }
+    }
+
+    /// Elements of the compute type that [`super::run`] needs as workspace with this many threads.
+    pub fn workspace(&self, threads: usize) -> usize {
+        if self.m == 0 || self.n == 0 || self.batch == 0 {
+            return 0;
+        }
+        let chunks = self.tasks().div_ceil(self.grain);
+        self.shared_left() + self.shared_right() + self.scratch() * threads.min(chunks).max(1)
+    }
+}

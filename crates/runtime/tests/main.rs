@@ -1,3 +1,0 @@
-//! Tests of the runtime crate, one binary.
-
-mod session;
