@@ -312,12 +312,11 @@ impl Op for BatchNorm {
             x.iter().enumerate().for_each(|(i, v)| mean[channel(i)] += v);
             mean.iter_mut().for_each(|m| *m /= n);
             x.iter().enumerate().for_each(|(i, v)| variance[channel(i)] += (v - mean[channel(i)]).powi(2));
-            let squares = variance.clone();
             variance.iter_mut().for_each(|v| *v /= n);
-            let spread = if self.unbiased { n - 1.0 } else { n };
+            let correction = if self.unbiased { n / (n - 1.0) } else { 1.0 };
             let blend = |old: &f64, new: f64| (1.0 - self.momentum) * old + self.momentum * new;
             running.push(old_mean.iter().zip(&mean).map(|(o, m)| blend(o, *m)).collect::<Vec<f64>>());
-            running.push(old_variance.iter().zip(&squares).map(|(o, v)| blend(o, v / spread)).collect());
+            running.push(old_variance.iter().zip(&variance).map(|(o, v)| blend(o, v * correction)).collect());
         }
         let inverse: Vec<f64> = variance.iter().map(|v| 1.0 / (v + self.epsilon).sqrt()).collect();
         let normalise = |(i, v): (usize, &f64)| {

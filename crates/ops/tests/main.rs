@@ -1,0 +1,9 @@
+//! Every op of the registry against its own plain reference, over all its cases.
+
+mod decompositions;
+mod facts;
+mod gradients;
+mod negative;
+mod onnx;
+mod scalars;
+mod support;
