@@ -4,9 +4,11 @@ mod eager;
 mod inplace;
 mod methods;
 mod promote;
+pub mod session;
 mod storage;
 mod tape;
 mod tensor;
+pub mod trace;
 
 pub use eager::{EagerBuilder, Sequence, Value, apply};
 pub use methods::Operand;

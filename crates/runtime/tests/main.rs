@@ -1,0 +1,3 @@
+//! Tests of the runtime crate, one binary.
+
+mod session;
