@@ -8,6 +8,7 @@ pub mod gradient;
 mod macros;
 pub mod philox;
 pub mod registry;
+pub mod window;
 
 ops! {
     /// Element by element, with broadcasting.
@@ -42,10 +43,17 @@ ops! {
 
     /// Matrix products.
     linalg {
+        matmul: Matmul,
+        gemm: Gemm,
     }
 
     /// Convolution and pooling.
     conv {
+        conv: Conv,
+        conv_input_grad: ConvInputGrad,
+        conv_weight_grad: ConvWeightGrad,
+        max_pool: MaxPool,
+        global_average_pool: GlobalAveragePool,
     }
 
     /// Normalisation.

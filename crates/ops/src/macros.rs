@@ -1,7 +1,7 @@
 /// Declares the families, modules and registry lines of all ops.
 macro_rules! ops {
     ($($(#[$doc:meta])* $family:ident { $($name:ident: $ty:ident,)* })*) => {
-        $($(#[$doc])* pub mod $family { $(pub mod $name;)* })*
+        $($(#[$doc])* #[allow(clippy::module_inception)] pub mod $family { $(pub mod $name;)* })*
 
         /// All op types and the functions that apply them to a builder, by their short names.
         pub mod build {

@@ -1,0 +1,241 @@
+//! Largest element of every window.
+
+use lampyr_base::{DType, Dim, Error, Result};
+use lampyr_ir::case::{Case, CaseInput, Fill, View};
+use lampyr_ir::onnx::{OnnxAttr, OnnxExport, OnnxMapping, OnnxNode, required};
+use lampyr_ir::{
+    Arity, Attrs, Builder, Class, Fact, Facts, Gradient, HostTensor, HostValue, Numbers, Op, OpType, Saved, Saves,
+    TensorFact, Var, Vars,
+};
+use smallvec::smallvec;
+
+use crate::build::{add, scatter_add_elements};
+use crate::common;
+use crate::gradient::to_shape;
+use crate::window::{self, Window};
+
+/// Largest element of `x` `[N, C, ...]` in every window over the axes behind the channels, and where it lies (ONNX
+/// MaxPool, torch `max_pool1d` to `max_pool3d`). Padding never wins; NaN always does; of equal elements the first in
+/// row-major order. A window that sees only padding gives the lowest number and index 0.
+///
+/// The second output is the flat index in the spatial plane, as torch counts.
+#[derive(Clone, Debug, Attrs)]
+pub struct MaxPool {
+    /// Size of the window.
+    pub kernel: Vec<i64>,
+    /// Steps between windows.
+    pub strides: Vec<i64>,
+    /// Padding in front of every spatial axis, then behind; less than the reach of the window.
+    pub pads: Vec<Dim>,
+    /// Steps between the elements of a window.
+    pub dilations: Vec<i64>,
+    /// Whether a last window may hang over the end.
+    #[attr(default = false)]
+    pub ceil_mode: bool,
+    /// Whether the indices are a result; if not, they are made for the gradient only.
+    #[attr(default = false)]
+    pub return_indices: bool,
+}
+
+/// Largest elements of `x` by window, and their indices, see [`MaxPool`].
+pub fn max_pool(b: &mut dyn Builder, op: &MaxPool, x: &Var) -> Result<Vars> {
+    b.apply(op, std::slice::from_ref(x))
+}
+
+impl MaxPool {
+    /// The windows.
+    pub fn window(&self) -> Result<Window> {
+        let window = Window::new(&window::known(&self.kernel), &self.strides, &self.pads, &self.dilations)?;
+        for (i, pad) in self.pads.iter().enumerate() {
+            let reach = window.extent(i % window.rank());
+            if pad.known().zip(reach.known()).is_some_and(|(p, r)| p >= r) {
+                return Err(Error::value(format!(
+                    "padding {pad} is not smaller than the window, which reaches over {reach}"
+                )));
+            }
+        }
+        Ok(window)
+    }
+}
+
+fn import(node: &dyn OnnxNode, b: &mut dyn Builder, inputs: &[Option<Var>]) -> Result<Vars> {
+    let x = required(inputs, 0)?;
+    let xf = b.tensor_fact(&x)?;
+    let kernel = node.ints("kernel_shape")?.ok_or_else(|| Error::format("attribute `kernel_shape` is missing"))?;
+    if kernel.len() + 2 != xf.rank() {
+        return Err(Error::shape(format!("kernel_shape {kernel:?} does not fit an input of rank {}", xf.rank())));
+    }
+    let window = Window::from_onnx(node, window::known(&kernel), &xf.shape[2..])?;
+    let Window { strides, pads, dilations, .. } = window;
+    let return_indices = node.has_output(1);
+    let op = MaxPool { kernel, strides, pads, dilations, ceil_mode: node.int("ceil_mode", 0)? != 0, return_indices };
+    let mut made = max_pool(b, &op, &x)?;
+    if return_indices {
+        if node.int("storage_order", 0)? != 0 {
+            return Err(Error::unsupported("MaxPool indices in column-major order"));
+        }
+        // ONNX counts in the whole tensor, not in the plane of one channel.
+        let sizes =
+            xf.fixed_shape().ok_or_else(|| Error::unsupported("MaxPool indices of a tensor of unknown size"))?;
+        let plane: usize = sizes[2..].iter().product();
+        let starts: Vec<i64> = (0..sizes[0] * sizes[1]).map(|i| (i * plane) as i64).collect();
+        let mut shape = vec![1; xf.rank()];
+        shape[..2].copy_from_slice(&sizes[..2]);
+        let starts = b.constant(HostTensor::from_slice(&shape, &starts)?)?;
+        made[1] = add(b, &made[1], &starts)?;
+    }
+    Ok(made)
+}
+
+impl Op for MaxPool {
+    fn arity(&self) -> Arity {
+        Arity::exactly(1)
+    }
+
+    fn class(&self) -> Class {
+        Class::Opaque
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Facts> {
+        let x = inputs[0].as_tensor()?;
+        common::check_dtype(x.dtype, Self::DTYPES)?;
+        let window = self.window()?;
+        if x.rank() != window.rank() + 2 || window.rank() == 0 {
+            return Err(Error::shape(format!("got a tensor of rank {} for {} spatial axes", x.rank(), window.rank()))
+                .with_expected("batch, channels and at least one spatial axis")
+                .with_help("add a batch axis of size 1 to a single image"));
+        }
+        let outputs = window.outputs(&x.shape[2..], self.ceil_mode)?;
+        let shape: Vec<Dim> = x.shape[..2].iter().cloned().chain(outputs).collect();
+        Ok(smallvec![TensorFact::new(x.dtype, shape.clone()).into(), TensorFact::new(DType::I64, shape).into()])
+    }
+
+    fn visible_outputs(&self) -> Option<usize> {
+        (!self.return_indices).then_some(1)
+    }
+
+    fn reference(&self, inputs: &[HostValue]) -> Result<Vec<HostValue>> {
+        let x = inputs[0].tensor()?;
+        let window = self.window()?;
+        let outputs = common::sizes(&window.outputs(&window::dims(x)[2..], self.ceil_mode)?)?;
+        let taps = window.taps(&x.shape()[2..], &outputs)?;
+        let count = x.shape()[0] * x.shape()[1];
+        let (from, to) = (x.shape()[2..].iter().product::<usize>(), outputs.iter().product::<usize>());
+        let mut at: Vec<Option<usize>> = vec![None; count * to];
+        macro_rules! pick {
+            ($v:expr, $lowest:expr, $beats:expr) => {{
+                for plane in 0..count {
+                    for &(o, _, i) in &taps {
+                        let slot = &mut at[plane * to + o];
+                        if slot.is_none_or(|best| $beats($v[plane * from + i], $v[plane * from + best])) {
+                            *slot = Some(i);
+                        }
+                    }
+                }
+                at.iter().enumerate().map(|(k, i)| i.map_or($lowest, |i| $v[k / to * from + i])).collect()
+            }};
+        }
+        let numbers = match x.numbers() {
+            Numbers::F(v) => {
+                let beats = |new: f64, old: f64| new > old || (new.is_nan() && !old.is_nan());
+                Numbers::F(pick!(v, f64::NEG_INFINITY, beats))
+            }
+            Numbers::I(v) => Numbers::I(pick!(v, -1i64 << (x.dtype().bits() - 1), |new, old| new > old)),
+            Numbers::U(v) => Numbers::U(pick!(v, 0, |new, old| new > old)),
+        };
+        let shape: Vec<usize> = x.shape()[..2].iter().copied().chain(outputs).collect();
+        let indices: Vec<i64> = at.iter().map(|i| i.unwrap_or(0) as i64).collect();
+        Ok(vec![
+            HostTensor::from_numbers(x.dtype(), &shape, &numbers)?.into(),
+            HostTensor::from_slice(&shape, &indices)?.into(),
+        ])
+    }
+
+    fn gradient(&self) -> Gradient {
+        Gradient::Vjp
+    }
+
+    fn saves(&self) -> Saves {
+        Saves { inputs: 0, outputs: 0b10 }
+    }
+
+    fn vjp(&self, b: &mut dyn Builder, s: &Saved, grads: &[Option<Var>], _needs: &[bool]) -> Result<Vec<Option<Var>>> {
+        let Some(g) = &grads[0] else { return Ok(vec![None]) };
+        let (x, y) = (s.input_fact(0)?, s.output_fact(0)?);
+        let flat = |f: &TensorFact| vec![f.shape[0].clone(), f.shape[1].clone(), Dim::product(&f.shape[2..])];
+        let g = to_shape(b, g, flat(y))?;
+        let indices = to_shape(b, s.output(1)?, flat(y))?;
+        let spread = scatter_add_elements(b, &indices, &g, 2, flat(x))?;
+        Ok(vec![Some(to_shape(b, &spread, x.shape.to_vec())?)])
+    }
+
+    fn to_onnx(&self, inputs: &[&Fact]) -> Option<OnnxExport> {
+        if self.return_indices {
+            return None;
+        }
+        let opset = if inputs.first()?.dtype() == DType::BF16 { 22 } else { 12 };
+        let export = OnnxExport::new("MaxPool", opset)
+            .attr("kernel_shape", OnnxAttr::Ints(self.kernel.clone()))
+            .attr("ceil_mode", OnnxAttr::Int(self.ceil_mode.into()));
+        self.window().ok()?.to_onnx(export)
+    }
+}
+
+impl OpType for MaxPool {
+    const NAME: &'static str = "max_pool";
+    const DOC: &'static str = "Largest element of every window, and where it lies.";
+    const DTYPES: &'static [DType] = &[DType::I8, DType::U8, DType::F16, DType::BF16, DType::F32, DType::F64];
+
+    fn onnx() -> Vec<OnnxMapping> {
+        vec![OnnxMapping::new("MaxPool", 1, import)]
+    }
+
+    fn cases() -> Vec<Case> {
+        let op = |kernel: &[i64], strides: &[i64], pads: &[i64], dilations: &[i64]| MaxPool {
+            kernel: kernel.to_vec(),
+            strides: strides.to_vec(),
+            pads: window::known(pads),
+            dilations: dilations.to_vec(),
+            ceil_mode: false,
+            return_indices: false,
+        };
+        let x = |d: DType, s: &[usize]| {
+            let range = if d.is_float() { Fill::Distinct(-4.0, 4.0, 5) } else { Fill::Uniform(0.0, 100.0, 5) };
+            CaseInput::new(d, s).fill(range)
+        };
+        let plane = op(&[2, 2], &[2, 2], &[0; 4], &[1, 1]);
+        let padded = op(&[3, 3], &[2, 2], &[1; 4], &[1, 1]);
+        let mut cases = Vec::new();
+        for &d in Self::DTYPES {
+            let case = Case::new(format!("plane-{d}"), &plane, vec![x(d, &[2, 3, 6, 7])]);
+            let case = if matches!(d, DType::F32 | DType::F64) { case.with_gradient() } else { case };
+            cases.push(case.symbol(0, 0, "batch").symbol(0, 2, "height"));
+            let with_indices = MaxPool { return_indices: true, ..padded.clone() };
+            cases.push(Case::new(format!("indices-{d}"), &with_indices, vec![x(d, &[2, 2, 5, 6])]));
+            cases.push(Case::new(format!("special-{d}"), &padded, vec![x(d, &[1, 2, 5, 6]).fill(Fill::Special(4))]));
+        }
+        for (name, op, shape) in [
+            ("line", op(&[3], &[1], &[1, 1], &[1]), &[2, 3, 9][..]),
+            ("volume", op(&[2, 1, 3], &[1, 1, 2], &[0, 0, 1, 1, 0, 1], &[1, 1, 1]), &[1, 2, 3, 4, 6]),
+            ("padded", padded.clone(), &[2, 3, 7, 6]),
+            ("uneven", op(&[2, 3], &[1, 2], &[1, 0, 0, 2], &[1, 1]), &[1, 2, 5, 6]),
+            ("dilated", op(&[2, 2], &[1, 1], &[1, 1, 1, 1], &[2, 3]), &[1, 2, 6, 7]),
+            ("overlapping", op(&[3, 3], &[1, 1], &[0; 4], &[1, 1]), &[1, 1, 6, 6]),
+            ("no-batch", plane.clone(), &[0, 3, 4, 4]),
+        ] {
+            cases.push(Case::new(name, &op, vec![x(DType::F64, shape)]).with_gradient());
+        }
+        for (name, stride, shape) in [("ceil", 2, [1, 2, 6, 7]), ("ceil-dropped", 3, [1, 2, 5, 4])] {
+            let op = MaxPool { ceil_mode: true, ..op(&[3, 3], &[stride, stride], &[1; 4], &[1, 1]) };
+            cases.push(Case::new(name, &op, vec![x(DType::F64, &shape)]).with_gradient().symbol(0, 3, "width"));
+        }
+        let ties = CaseInput::new(DType::F32, &[1, 1, 4, 4]).values(&[1.0, 2.0, 2.0, 0.0, -0.0]);
+        cases.push(Case::new("ties", &MaxPool { return_indices: true, ..padded.clone() }, vec![ties]));
+        for (name, view) in [("transposed", View::Transposed), ("strided", View::Strided), ("reversed", View::Reversed)]
+        {
+            cases.push(Case::new(name, &padded, vec![x(DType::F32, &[2, 3, 6, 5]).view(view)]).with_gradient());
+        }
+        cases.push(Case::new("large", &padded, vec![x(DType::F32, &[2, 16, 57, 60])]));
+        cases
+    }
+}
