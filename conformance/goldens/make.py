@@ -120,13 +120,16 @@ def gemm(a: Attrs, x: torch.Tensor, y: torch.Tensor, *c: torch.Tensor) -> torch.
 
 def batch_norm(a: Attrs, *t: torch.Tensor) -> tuple[torch.Tensor, ...]:
     x, scale, bias, mean_, var = t
+    dims = [d for d in range(x.dim()) if d != 1]
+    shape = [1, -1] + [1] * (x.dim() - 2)
     if not a["training"]:
-        return (torch.nn.functional.batch_norm(x, mean_, var, scale, bias, False, a["momentum"], a["epsilon"]),)
-    if not a["unbiased"]:
-        raise NotImplementedError("torch keeps the unbiased running variance")
-    m, v = mean_.detach().clone(), var.detach().clone()
-    y = torch.nn.functional.batch_norm(x, m, v, scale, bias, True, a["momentum"], a["epsilon"])
-    return y, m, v
+        normal = (x - mean_.reshape(shape)) / torch.sqrt(var.reshape(shape) + a["epsilon"])
+        return (normal * scale.reshape(shape) + bias.reshape(shape),)
+    y = torch.nn.functional.batch_norm(x, None, None, scale, bias, True, a["momentum"], a["epsilon"])
+    # torch updates its running statistics outside autograd; the same update, differentiable.
+    old, new = 1.0 - a["momentum"], a["momentum"]
+    spread = x.var(dim=dims, unbiased=bool(a["unbiased"]))
+    return y, old * mean_ + new * x.mean(dim=dims), old * var + new * spread
 
 
 def max_pool(a: Attrs, x: torch.Tensor) -> torch.Tensor:
