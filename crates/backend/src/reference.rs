@@ -11,6 +11,9 @@ use crate::{Arg, Backend, DeviceMemory};
 pub fn to_host(backend: &dyn Backend, arg: &Arg) -> Result<HostTensor> {
     let size = arg.dtype.size();
     let shape = &arg.layout.shape;
+    if arg.layout.is_empty() {
+        return HostTensor::zeros(arg.dtype, shape);
+    }
     let (low, high) = arg.layout.span();
     if arg.layout.is_contiguous() {
         let bytes = num_elements(shape)? * size;

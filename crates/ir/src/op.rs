@@ -200,6 +200,11 @@ pub trait Op: OpAttrs {
         }
     }
 
+    /// What a tape must keep when only the gradients of the inputs in `needs` are wanted: a part of [`Op::saves`].
+    fn saves_for(&self, _needs: &[bool]) -> Saves {
+        self.saves()
+    }
+
     /// Vector-Jacobian product, written with other ops. `grads[i]` is the gradient of output `i`, where one came;
     /// the result has one entry per input, `None` where `needs` is false or the gradient is zero. Gradients have the
     /// shape and dtype of their input.

@@ -55,6 +55,10 @@ impl Op for Div {
         Saves { inputs: 0b10, outputs: 0b1 }
     }
 
+    fn saves_for(&self, needs: &[bool]) -> Saves {
+        Saves { inputs: 0b10, outputs: u32::from(needs[1]) }
+    }
+
     fn vjp(&self, b: &mut dyn Builder, s: &Saved, grads: &[Option<Var>], needs: &[bool]) -> Result<Vec<Option<Var>>> {
         let Some(g) = &grads[0] else { return Ok(vec![None, None]) };
         let quotient = div(b, g, s.input(1)?)?;

@@ -50,6 +50,10 @@ impl Op for Mul {
         Saves::INPUTS
     }
 
+    fn saves_for(&self, needs: &[bool]) -> Saves {
+        Saves { inputs: u32::from(needs[1]) | u32::from(needs[0]) << 1, outputs: 0 }
+    }
+
     fn vjp(&self, b: &mut dyn Builder, s: &Saved, grads: &[Option<Var>], needs: &[bool]) -> Result<Vec<Option<Var>>> {
         let Some(g) = &grads[0] else { return Ok(vec![None, None]) };
         let mut result = vec![None, None];

@@ -9,7 +9,7 @@ pub use builder::{EagerBuilder, Sequence, Value};
 
 use lampyr_backend::{Accepts, Arg, ArgInfo, Backend, Choice, Kernel, Launch, resolve};
 use lampyr_base::{DType, Error, Layout, Result, ResultExt, Shape};
-use lampyr_ir::{Class, Fact, Facts, Op};
+use lampyr_ir::{Class, Fact, Facts, Op, Saves};
 use smallvec::SmallVec;
 
 use crate::tape::{is_grad_enabled, no_grad};
@@ -40,11 +40,14 @@ pub(crate) fn run_and_record(op: &dyn Op, inputs: &[&Tensor]) -> Result<Outputs>
         .with_help("move them to one device first"));
     }
     let edges = if is_grad_enabled() { record::edges(op, inputs)? } else { None };
-    let saves = op.saves();
+    let saves = match &edges {
+        Some(edges) => op.saves_for(&edges.iter().map(Option::is_some).collect::<SmallVec<[bool; 4]>>()),
+        None => Saves::NOTHING,
+    };
     let hidden = edges.is_some();
     let outputs = compute(op, inputs, &|k| hidden && saves.outputs >> k.min(31) & 1 == 1)?;
     if let Some(edges) = edges {
-        record::record(op, inputs, &outputs, edges);
+        record::record(op, inputs, &outputs, edges, saves);
     }
     if op.class() == Class::View
         && let (Some(Some(out)), Some(base)) = (outputs.first(), inputs.first())

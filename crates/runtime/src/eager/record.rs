@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex};
 
 use lampyr_base::Result;
-use lampyr_ir::{Gradient, Op, OpRef};
+use lampyr_ir::{Gradient, Op, OpRef, Saves};
 use smallvec::SmallVec;
 
 use super::Outputs;
@@ -27,8 +27,7 @@ pub(super) fn edges(op: &dyn Op, inputs: &[&Tensor]) -> Result<Option<Edges>> {
 }
 
 /// Hangs a node for `op` on the outputs.
-pub(super) fn record(op: &dyn Op, inputs: &[&Tensor], outputs: &Outputs, edges: Edges) {
-    let saves = op.saves();
+pub(super) fn record(op: &dyn Op, inputs: &[&Tensor], outputs: &Outputs, edges: Edges, saves: Saves) {
     let keep = |mask: u32, i: usize| mask >> i.min(31) & 1 == 1;
     let saved = crate::tape::SavedSet {
         inputs: inputs
@@ -76,7 +75,7 @@ pub(crate) fn record_view(op: &OpRef, base: &Tensor, view: &Tensor) -> Result<Op
     }
     let Some(edges) = edges(&**op, &[base])? else { return Ok(None) };
     let probe = view.detach();
-    record(&**op, &[base], &smallvec::smallvec![Some(probe.clone())], edges);
+    record(&**op, &[base], &smallvec::smallvec![Some(probe.clone())], edges, op.saves());
     let edge = probe.autograd().edge.clone();
     Ok(edge)
 }
