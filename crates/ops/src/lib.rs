@@ -1,9 +1,11 @@
 //! The op library: one file and one line per op. `ops!` below is the registry; everything else about an op is in its
 //! file.
 
+mod bodies;
 mod cases;
 pub mod common;
 pub mod gradient;
+mod loops;
 #[macro_use]
 mod macros;
 pub mod philox;
@@ -91,6 +93,13 @@ ops! {
 
     /// Sub-graphs and sequences.
     control {
+        if_: If,
+        loop_: Loop,
+        sequence_construct: SequenceConstruct,
+        sequence_empty: SequenceEmpty,
+        sequence_insert: SequenceInsert,
+        sequence_at: SequenceAt,
+        sequence_length: SequenceLength,
     }
 
     /// Random numbers.
