@@ -127,7 +127,7 @@ impl Value {
     pub fn fits(&self, fact: &Fact) -> bool {
         match (self, fact) {
             (Value::Tensor(t), Fact::Tensor(f)) => t.dtype == f.dtype,
-            (Value::Sequence(all), Fact::Sequence(d)) => all.iter().all(|t| t.dtype == *d),
+            (Value::Sequence(all), Fact::Sequence(d)) => all.iter().all(|t| t.dtype == d.dtype),
             (Value::Optional(None), Fact::Optional(_)) => true,
             (Value::Optional(Some(v)), Fact::Optional(f)) => v.fits(f),
             _ => false,
