@@ -3,6 +3,7 @@
 mod decompositions;
 mod facts;
 mod gradients;
+mod imports;
 mod negative;
 mod onnx;
 mod scalars;

@@ -11,11 +11,12 @@ use lampyr_ops::registry;
 
 use crate::support::{bound, close, every_case, fact_of, symbolic_facts, text, widest};
 
-struct Node {
-    op_type: String,
-    opset: u32,
-    attrs: HashMap<String, OnnxAttr>,
-    outputs: usize,
+/// A node without a file.
+pub struct Node {
+    pub op_type: String,
+    pub opset: u32,
+    pub attrs: HashMap<String, OnnxAttr>,
+    pub outputs: usize,
 }
 
 impl OnnxNode for Node {

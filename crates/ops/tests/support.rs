@@ -21,6 +21,7 @@ pub fn every_case(check: impl Fn(&Case) -> std::result::Result<bool, String>) {
     let shown = failures.iter().take(40).cloned().collect::<Vec<_>>().join("\n");
     assert!(failures.is_empty(), "{} of {} cases fail:\n{shown}", failures.len(), checked + failures.len());
     assert!(checked > 0, "nothing was checked");
+    println!("{checked} cases checked");
 }
 
 /// Facts of the inputs of a case: its symbolic axes as symbols, and the sizes of those symbols.
