@@ -184,7 +184,8 @@ impl Dim {
         let (a, b) = (self.poly(), other.poly());
         let mut terms: BTreeMap<_, _> = a.terms.into_iter().collect();
         for (atoms, c) in b.terms {
-            *terms.entry(atoms).or_insert(0) += c;
+            let sum = terms.entry(atoms).or_insert(0i64);
+            *sum = sum.saturating_add(c);
         }
         Dim::from_poly(a.constant.saturating_add(b.constant), terms)
     }
@@ -211,7 +212,8 @@ impl Dim {
             for (ya, yc) in &right {
                 let mut atoms: Vec<Atom> = xa.iter().chain(ya).cloned().collect();
                 atoms.sort();
-                *terms.entry(atoms).or_insert(0) += xc.saturating_mul(*yc);
+                let sum = terms.entry(atoms).or_insert(0i64);
+                *sum = sum.saturating_add(xc.saturating_mul(*yc));
             }
         }
         let constant = terms.remove(&Vec::new()).unwrap_or(0);
@@ -224,7 +226,8 @@ impl Dim {
             (_, Dim::Known(1)) => return self.clone(),
             (_, Dim::Known(0)) => return Dim::Known(0),
             (Dim::Known(a), Dim::Known(b)) => {
-                return Dim::Known(a.div_euclid(*b) - i64::from(*b < 0 && a.rem_euclid(*b) != 0));
+                let below = i64::from(*b < 0 && a.wrapping_rem_euclid(*b) != 0);
+                return Dim::Known(a.checked_div_euclid(*b).map_or(i64::MAX, |q| q - below));
             }
             (a, b) if a == b => return Dim::Known(1),
             _ => {}
@@ -240,17 +243,23 @@ impl Dim {
             _ => return None,
         };
         let mut terms = BTreeMap::new();
-        let mut constant = 0;
+        let mut constant = 0i64;
         let all = a.terms.into_iter().chain((a.constant != 0).then_some((Vec::new(), a.constant)));
         for (mut atoms, c) in all {
             for d in &divisor {
                 let at = atoms.iter().position(|x| x == d)?;
                 atoms.remove(at);
             }
-            if c % factor != 0 {
+            if c.checked_rem(factor)? != 0 {
                 return None;
             }
-            if atoms.is_empty() { constant += c / factor } else { *terms.entry(atoms).or_insert(0) += c / factor }
+            let quotient = c.checked_div(factor)?;
+            if atoms.is_empty() {
+                constant = quotient.saturating_add(constant);
+            } else {
+                let sum = terms.entry(atoms).or_insert(0i64);
+                *sum = sum.saturating_add(quotient);
+            }
         }
         Some(Dim::from_poly(constant, terms))
     }
@@ -409,8 +418,8 @@ impl fmt::Display for Dim {
             if i > 0 || *c < 0 {
                 f.write_str(sign)?;
             }
-            if c.abs() != 1 {
-                write!(f, "{}*", c.abs())?;
+            if c.unsigned_abs() != 1 {
+                write!(f, "{}*", c.unsigned_abs())?;
             }
             for (k, atom) in atoms.iter().enumerate() {
                 write!(f, "{}{atom}", if k > 0 { "*" } else { "" })?;

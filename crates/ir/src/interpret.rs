@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use lampyr_base::{Bindings, Dim, Error, Result, ResultExt};
 
 use crate::builder::{Builder, Var, Vars};
+use crate::op::checked_infer;
 use crate::{Fact, Graph, HostTensor, HostValue, OpRef, Source, ValueId};
 
 /// Applies the nodes of `graph` to `b`, its inputs replaced by `inputs`; the values of its outputs. An eager builder
@@ -161,6 +162,8 @@ pub fn reference(graph: &Graph, inputs: &[HostValue], bindings: &Bindings) -> Re
         let node = graph.node(id)?;
         let args = node.inputs.iter().map(|v| fetch(&values, *v)).collect::<Result<Vec<_>>>()?;
         let op = node.op.substitute(&bindings).unwrap_or_else(|| node.op.clone());
+        let facts: Vec<Fact> = args.iter().zip(&node.inputs).map(|(a, v)| live_fact(a, graph.fact(*v))).collect();
+        checked_infer(&*op, &facts.iter().collect::<Vec<_>>()).node(&node.name)?;
         let made = op.reference(&args).op(op.name()).node(&node.name)?;
         for (v, value) in node.outputs.iter().zip(made) {
             if let (Fact::Tensor(fact), HostValue::Tensor(t)) = (graph.fact(*v), &value) {
@@ -199,6 +202,15 @@ impl ReferenceBuilder {
     }
 }
 
+/// The fact of a value with the sizes it has now; `before` where the value does not say.
+fn live_fact(value: &HostValue, before: &Fact) -> Fact {
+    match value {
+        HostValue::Tensor(t) => crate::TensorFact::of(t).into(),
+        HostValue::Sequence(s) if !s.is_empty() => sequence_fact(s).unwrap_or_else(|_| before.clone()),
+        _ => before.clone(),
+    }
+}
+
 fn sequence_fact(items: &[HostTensor]) -> Result<Fact> {
     let mut all = items.iter().map(|t| crate::SequenceFact {
         dtype: t.dtype(),
@@ -211,7 +223,7 @@ fn sequence_fact(items: &[HostTensor]) -> Result<Fact> {
 impl Builder for ReferenceBuilder {
     fn apply(&mut self, op: &dyn crate::Op, inputs: &[Var]) -> Result<Vars> {
         let facts = inputs.iter().map(|v| self.fact(v)).collect::<Result<Vec<_>>>()?;
-        crate::op::checked_infer(op, &facts.iter().collect::<Vec<_>>())?;
+        checked_infer(op, &facts.iter().collect::<Vec<_>>())?;
         let values = inputs.iter().map(|v| ReferenceBuilder::get(v).cloned()).collect::<Result<Vec<_>>>()?;
         Ok(op.reference(&values).op(op.name())?.into_iter().map(ReferenceBuilder::value).collect())
     }
