@@ -84,6 +84,8 @@ def divide(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def conv(a: Attrs, x: torch.Tensor, w: torch.Tensor, *bias: torch.Tensor) -> torch.Tensor:
+    if x.shape[1] == 0 or (x.dtype in (torch.float16, torch.bfloat16) and not bool(torch.isfinite(x).all())):
+        raise NotImplementedError("torch has no such convolution")
     n = x.dim() - 2
     pads = a["pads"]
     begin, end = pads[:n], pads[n:]
@@ -112,6 +114,8 @@ def set_slice(a: Attrs, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 def gemm(a: Attrs, x: torch.Tensor, y: torch.Tensor, *c: torch.Tensor) -> torch.Tensor:
     if not x.is_floating_point():
         raise NotImplementedError("integer gemm")
+    if a["beta"] == 0.0:
+        raise NotImplementedError("torch multiplies by beta even where it is 0")
     x = x.t() if a["trans_a"] else x
     y = y.t() if a["trans_b"] else y
     r = a["alpha"] * (x @ y)
@@ -124,12 +128,13 @@ def batch_norm(a: Attrs, *t: torch.Tensor) -> tuple[torch.Tensor, ...]:
     shape = [1, -1] + [1] * (x.dim() - 2)
     if not a["training"]:
         normal = (x - mean_.reshape(shape)) / torch.sqrt(var.reshape(shape) + a["epsilon"])
-        return (normal * scale.reshape(shape) + bias.reshape(shape),)
+        return ((normal * scale.reshape(shape) + bias.reshape(shape)).to(x.dtype),)
+    wide = x.to(mean_.dtype)
     y = torch.nn.functional.batch_norm(x, None, None, scale, bias, True, a["momentum"], a["epsilon"])
     # torch updates its running statistics outside autograd; the same update, differentiable.
     old, new = 1.0 - a["momentum"], a["momentum"]
-    spread = x.var(dim=dims, unbiased=bool(a["unbiased"]))
-    return y, old * mean_ + new * x.mean(dim=dims), old * var + new * spread
+    spread = wide.var(dim=dims, unbiased=bool(a["unbiased"]))
+    return y, old * mean_ + new * wide.mean(dim=dims), old * var + new * spread
 
 
 def max_pool(a: Attrs, x: torch.Tensor) -> torch.Tensor:
@@ -221,7 +226,7 @@ OPS: dict[str, Callable[..., Any]] = {
     "concat": lambda a, *x: torch.cat(x, dim=a["axis"]),
     "nonzero": lambda a, x: torch.nonzero(x).t().contiguous(),
     "topk": topk,
-    "squeeze": lambda a, x: x.squeeze(a["axes"]) if a.get("axes") else x.squeeze(),
+    "squeeze": lambda a, x: x.squeeze() if a["axes"] is None else x.squeeze(a["axes"]),
 }
 
 
