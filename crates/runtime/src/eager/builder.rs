@@ -2,7 +2,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use lampyr_base::{Device, Dim, Error, Result};
-use lampyr_ir::{Builder, Class, Fact, HostTensor, Op, Var, Vars};
+use lampyr_ir::{Builder, Class, Fact, HostTensor, Op, SequenceFact, Var, Vars};
 
 use super::{run_and_record, sequence};
 use crate::tensor::Tensor;
@@ -23,6 +23,20 @@ pub struct Sequence {
     pub dtype: lampyr_base::DType,
     /// Elements.
     pub items: Vec<Tensor>,
+}
+
+impl Sequence {
+    fn fact(&self) -> Fact {
+        let one = |t: &Tensor| SequenceFact {
+            dtype: self.dtype,
+            shape: Some(t.shape().iter().map(|&d| Some(Dim::from(d))).collect()),
+        };
+        let joined = self.items.iter().map(one).map(Ok).reduce(|a, b| a?.join(&b?));
+        match joined {
+            Some(Ok(fact)) => Fact::Sequence(fact),
+            _ => Fact::sequence(self.dtype),
+        }
+    }
 }
 
 impl Value {
@@ -95,7 +109,7 @@ impl Builder for EagerBuilder {
     fn fact(&self, var: &Var) -> Result<Fact> {
         match Value::from_var(var)? {
             Value::Tensor(t) => Ok(t.fact()),
-            Value::Sequence(s) => Ok(Fact::sequence(s.dtype)),
+            Value::Sequence(s) => Ok(s.fact()),
         }
     }
 
