@@ -135,14 +135,25 @@ impl Graph {
         for node in self.nodes.iter_mut().flatten() {
             node.inputs.iter_mut().filter(|v| **v == old).for_each(|v| *v = new);
         }
-        for out in &mut self.outputs {
-            if *out == old {
-                *out = new;
-                let name = self.values[old.0 as usize].name.clone();
-                if matches!(self.values[new.0 as usize].source, Source::Node(..)) {
-                    self.values[new.0 as usize].name = name;
-                }
+        for i in 0..self.outputs.len() {
+            if self.outputs[i] != old {
+                continue;
             }
+            let name = self.values[old.0 as usize].name.clone();
+            // An output keeps its name: it never becomes a value that has one already.
+            let target = match &self.values[new.0 as usize].source {
+                Source::Node(..) if !self.outputs.contains(&new) => {
+                    self.values[new.0 as usize].name = name;
+                    new
+                }
+                Source::Constant(t) => {
+                    let t = t.clone();
+                    let fact = self.values[new.0 as usize].fact.clone();
+                    self.add_value(name, fact, Source::Constant(t))
+                }
+                _ => continue,
+            };
+            self.outputs[i] = target;
         }
         for (value, _) in self.symbol_sources.values_mut() {
             if *value == old {
