@@ -111,5 +111,7 @@ ops! {
 
     /// Ops that the compiler makes; each carries the plain ops it stands for.
     fused {
+        elementwise_chain: ElementwiseChain,
+        fused_contraction: FusedContraction,
     }
 }
