@@ -22,7 +22,7 @@ pub mod verify;
 
 pub use attr::{AttrField, AttrMap, AttrSpec, AttrValue};
 pub use builder::{Builder, Saved, Var, Vars};
-pub use fact::{Fact, Facts, MemoryFormat, SequenceFact, TensorFact};
+pub use fact::{Fact, Facts, KNOWN_LIMIT, MemoryFormat, SequenceFact, TensorFact};
 pub use graph::{Graph, Node, NodeId, Source, ValueId, ValueInfo};
 pub use graph_builder::GraphBuilder;
 pub use host::{HostBytes, HostTensor, HostValue, Numbers};

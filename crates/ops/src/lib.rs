@@ -79,6 +79,7 @@ ops! {
         unsqueeze: Unsqueeze,
         identity: Identity,
         constant: Constant,
+        numel: Numel,
     }
 
     /// Picking and placing elements.

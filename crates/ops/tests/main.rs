@@ -1,5 +1,6 @@
 //! Every op of the registry against its own plain reference, over all its cases.
 
+mod control;
 mod decompositions;
 mod facts;
 mod gradients;

@@ -1,12 +1,12 @@
 //! Broadcast to a shape, as a view.
 
 use lampyr_base::{DType, Dim, Error, Layout, Result};
+use lampyr_ir::case::{Case, CaseInput, View};
 use lampyr_ir::onnx::{OnnxExport, OnnxMapping, required};
 use lampyr_ir::{
-    Arity, Attrs, Builder, Class, Fact, Facts, Gradient, HostTensor, HostValue, Op, OpType, Saved, Saves, TensorFact,
-    Var,
+    Arity, Attrs, Builder, Class, Fact, Facts, Gradient, HostTensor, HostValue, KNOWN_LIMIT, Op, OpType, Saved, Saves,
+    TensorFact, Var,
 };
-use lampyr_ir::case::{Case, CaseInput, View};
 use smallvec::smallvec;
 
 use crate::common;
@@ -43,10 +43,21 @@ impl Op for Expand {
             })
         });
         if !fits || self.shape.iter().any(|d| d.known().is_some_and(|n| n < 0)) {
-            return Err(Error::shape(format!("cannot expand [{}] to [{}]", Dim::join(&x.shape), Dim::join(&self.shape)))
-                .with_expected("each size equal to the target's or 1, counted from the last axis"));
+            return Err(Error::shape(format!(
+                "cannot expand [{}] to [{}]",
+                Dim::join(&x.shape),
+                Dim::join(&self.shape)
+            ))
+            .with_expected("each size equal to the target's or 1, counted from the last axis"));
         }
-        Ok(common::one(TensorFact::new(x.dtype, self.shape.iter().cloned())))
+        let known = match (x.known.as_deref(), self.shape.as_slice()) {
+            (Some([d]), []) => Some(vec![d.clone()]),
+            (Some([d]), [Dim::Known(n)]) if *n <= KNOWN_LIMIT as i64 => Some(vec![d.clone(); *n as usize]),
+            (Some(all), [Dim::Known(n)]) if *n == all.len() as i64 => Some(all.to_vec()),
+            _ => None,
+        };
+        let fact = TensorFact::new(x.dtype, self.shape.iter().cloned());
+        Ok(common::one(fact.with_known(known.map(Into::into))))
     }
 
     fn reference(&self, inputs: &[HostValue]) -> Result<Vec<HostValue>> {

@@ -115,7 +115,9 @@ impl Slice {
                 count(&n, start, end, step).and_then(|d| usize::try_from(d.known()?).ok()).ok_or_else(unknown)?;
             let first = from_front(start, &n).and_then(|d| d.known()).ok_or_else(unknown)?;
             let first = first.clamp(0, (base.shape[a] as i64 - i64::from(step < 0)).max(0));
-            layout = layout.slice(a, first as usize, step as isize, kept);
+            // The step of a single element may be too large to multiply with.
+            let step = if kept > 1 { step as isize } else { 1 };
+            layout = layout.slice(a, first as usize, step, kept);
         }
         Ok(layout)
     }
@@ -260,6 +262,7 @@ pub(crate) fn regions() -> Vec<(&'static str, &'static [usize], Slice)> {
         ("backwards", &[6, 3], op(&[0], &[-1], &[i64::MIN], &[-2])),
         ("all-backwards", &[4], op(&[0], &[i64::MAX], &[-100], &[-1])),
         ("clamped", &[4, 3], op(&[0, 1], &[-100, 1], &[i64::MAX, 100], &[1, 1])),
+        ("one-huge-step", &[4, 3], op(&[0], &[2], &[4], &[i64::MAX])),
         ("nothing", &[4, 3], op(&[0], &[3], &[1], &[1])),
         ("empty", &[0, 3], op(&[0, 1], &[0, 1], &[5, 3], &[1, 1])),
         ("whole", &[2, 2], op(&[], &[], &[], &[])),
