@@ -5,5 +5,6 @@ pub mod gemm;
 mod kernels;
 mod memory;
 pub mod simd;
+mod tile;
 
 pub use backend::{CpuBackend, backend, register};

@@ -2,6 +2,8 @@
 
 mod contraction;
 pub(crate) mod copy;
+mod elementwise;
+mod operand;
 
 use lampyr_backend::KernelTable;
 
@@ -11,4 +13,6 @@ pub(crate) fn register(table: &mut KernelTable) {
     contraction::register(table);
 }
 
-fn register_plain(_table: &mut KernelTable) {}
+fn register_plain(table: &mut KernelTable) {
+    table.add_general(&elementwise::ElementwiseKernel);
+}

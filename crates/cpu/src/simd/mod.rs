@@ -1,5 +1,12 @@
 //! Instruction set tiers, chosen at run time.
 
+pub mod lane;
+pub mod level;
+pub mod math;
+pub mod prim;
+
+pub use level::{Job, Level, run};
+
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 

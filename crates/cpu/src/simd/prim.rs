@@ -1,0 +1,349 @@
+//! Tile primitives: loops over up to three tiles of lanes, one function per operation, compute type and tier.
+
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+
+use lampyr_base::DType;
+use lampyr_ir::scalar::{Binary, Compare, Compute, Unary};
+
+use super::Tier;
+use super::lane::Lane;
+#[cfg(target_arch = "x86_64")]
+use super::level::{Avx2, Avx512};
+use super::level::{Baseline, Level};
+use super::math;
+
+/// `dst[i] = f(a[i], b[i], c[i])` for `i < n`; tiles that the operation does not use are not touched.
+///
+/// # Safety
+/// The tiles must hold `n` elements of the operation's types and must not overlap `dst`.
+pub type Prim = unsafe fn(dst: *mut u8, a: *const u8, b: *const u8, c: *const u8, n: usize);
+
+/// The loop of a primitive.
+trait Body {
+    /// # Safety
+    /// As for [`Prim`].
+    unsafe fn run<L: Level>(dst: *mut u8, a: *const u8, b: *const u8, c: *const u8, n: usize);
+}
+
+#[inline(always)]
+unsafe fn tile<'a, T>(p: *const u8, n: usize) -> &'a [T] {
+    // SAFETY: the caller says that `n` elements are there.
+    unsafe { std::slice::from_raw_parts(p.cast(), n) }
+}
+
+#[inline(always)]
+unsafe fn tile_mut<'a, T>(p: *mut u8, n: usize) -> &'a mut [MaybeUninit<T>] {
+    // SAFETY: the caller says that room for `n` elements is there and nothing else uses it.
+    unsafe { std::slice::from_raw_parts_mut(p.cast(), n) }
+}
+
+#[inline(always)]
+fn map<T: Copy, R>(d: &mut [MaybeUninit<R>], a: &[T], f: impl Fn(T) -> R) {
+    for (d, &x) in d.iter_mut().zip(a) {
+        d.write(f(x));
+    }
+}
+
+#[inline(always)]
+fn map2<T: Copy, R>(d: &mut [MaybeUninit<R>], a: &[T], b: &[T], f: impl Fn(T, T) -> R) {
+    for ((d, &x), &y) in d.iter_mut().zip(a).zip(b) {
+        d.write(f(x, y));
+    }
+}
+
+macro_rules! one {
+    ($name:ident<$T:ident: $bound:path>, $from:ty, $to:ty, $L:ident, $f:expr) => {
+        struct $name<$T>(PhantomData<$T>);
+        impl<$T: $bound> Body for $name<$T> {
+            #[inline(always)]
+            unsafe fn run<$L: Level>(dst: *mut u8, a: *const u8, _: *const u8, _: *const u8, n: usize) {
+                // SAFETY: the caller keeps the contract of `Prim`.
+                unsafe { map::<$from, $to>(tile_mut(dst, n), tile(a, n), $f) }
+            }
+        }
+    };
+}
+
+macro_rules! two {
+    ($name:ident, $to:ty, $f:expr) => {
+        struct $name<T>(PhantomData<T>);
+        impl<T: Lane> Body for $name<T> {
+            #[inline(always)]
+            unsafe fn run<L: Level>(dst: *mut u8, a: *const u8, b: *const u8, _: *const u8, n: usize) {
+                // SAFETY: the caller keeps the contract of `Prim`.
+                unsafe { map2::<T, $to>(tile_mut(dst, n), tile(a, n), tile(b, n), $f) }
+            }
+        }
+    };
+}
+
+one!(Neg<T: Lane>, T, T, L, T::neg);
+one!(Abs<T: Lane>, T, T, L, T::abs);
+one!(Exp<T: Lane>, T, T, L, T::exp::<L>);
+one!(Log<T: Lane>, T, T, L, T::log::<L>);
+one!(Sqrt<T: Lane>, T, T, L, T::sqrt);
+one!(Tanh<T: Lane>, T, T, L, T::tanh::<L>);
+one!(Erf<T: Lane>, T, T, L, T::erf::<L>);
+one!(Not<T: Lane>, T, i32, L, |x| i32::from(!x.truth()));
+one!(Truth<T: Lane>, T, T, L, |x| T::from_bool(x.truth()));
+one!(ToF32<T: Lane>, T, f32, L, T::to_f32);
+one!(ToF64<T: Lane>, T, f64, L, T::to_f64);
+one!(ToI32<T: Lane>, T, i32, L, T::to_i32);
+one!(ToI64<T: Lane>, T, i64, L, T::to_i64);
+one!(ToU64<T: Lane>, T, u64, L, T::to_u64);
+two!(Add, T, T::add);
+two!(Sub, T, T::sub);
+two!(Mul, T, T::mul);
+two!(Div, T, T::div);
+two!(Max, T, T::max);
+two!(Min, T, T::min);
+two!(Eq, i32, |x, y| i32::from(x == y));
+two!(Lt, i32, |x, y| i32::from(x < y));
+two!(Le, i32, |x, y| i32::from(x <= y));
+
+struct Select<T>(PhantomData<T>);
+impl<T: Copy> Body for Select<T> {
+    #[inline(always)]
+    unsafe fn run<L: Level>(dst: *mut u8, a: *const u8, b: *const u8, c: *const u8, n: usize) {
+        // SAFETY: the caller keeps the contract of `Prim`.
+        let (d, c0, x, y) = unsafe { (tile_mut::<T>(dst, n), tile::<i32>(a, n), tile::<T>(b, n), tile::<T>(c, n)) };
+        for (((d, &c), &x), &y) in d.iter_mut().zip(c0).zip(x).zip(y) {
+            d.write(if c != 0 { x } else { y });
+        }
+    }
+}
+
+/// Storage types that are not compute types: how they are read and written.
+trait Stored {
+    type Bits: Copy;
+    type Lane: Copy;
+    fn widen(bits: Self::Bits) -> Self::Lane;
+    fn narrow(lane: Self::Lane) -> Self::Bits;
+}
+
+macro_rules! stored {
+    ($($name:ident, $bits:ty, $lane:ty, $widen:expr, $narrow:expr;)*) => { $(
+        struct $name;
+        impl Stored for $name {
+            type Bits = $bits;
+            type Lane = $lane;
+            #[inline(always)]
+            fn widen(bits: $bits) -> $lane {
+                let f: fn($bits) -> $lane = $widen;
+                f(bits)
+            }
+            #[inline(always)]
+            fn narrow(lane: $lane) -> $bits {
+                let f: fn($lane) -> $bits = $narrow;
+                f(lane)
+            }
+        }
+    )* };
+}
+
+stored! {
+    Bool, u8, i32, |x| i32::from(x != 0), |x| u8::from(x != 0);
+    U8, u8, i32, |x| x.into(), |x| x as u8;
+    I8, i8, i32, |x| x.into(), |x| x as i8;
+    U16, u16, i32, |x| x.into(), |x| x as u16;
+    I16, i16, i32, |x| x.into(), |x| x as i16;
+    U32, u32, i64, |x| x.into(), |x| x as u32;
+    F16, u16, f32, math::from_f16, math::to_f16;
+    BF16, u16, f32, math::from_bf16, math::to_bf16;
+    B32, u32, u32, |x| x, |x| x;
+    B64, u64, u64, |x| x, |x| x;
+}
+
+one!(Load<S: Stored>, S::Bits, S::Lane, L, S::widen);
+one!(Store<S: Stored>, S::Lane, S::Bits, L, S::narrow);
+one!(Round<S: Stored>, S::Lane, S::Lane, L, |x| S::widen(S::narrow(x)));
+
+const F32: usize = 0;
+const TYPES: usize = 5;
+const DTYPES: usize = DType::ALL.len();
+
+fn index(ty: Compute) -> usize {
+    match ty {
+        Compute::F32 => F32,
+        Compute::F64 => 1,
+        Compute::I32 => 2,
+        Compute::I64 => 3,
+        Compute::U64 => 4,
+    }
+}
+
+/// The primitives of one tier.
+pub struct Prims {
+    unary: [[Prim; TYPES]; 8],
+    binary: [[Prim; TYPES]; 6],
+    compare: [[Prim; TYPES]; 3],
+    select: [Prim; 2],
+    convert: [[Prim; TYPES]; TYPES],
+    truth: [Prim; TYPES],
+    round: [Prim; DTYPES],
+    load: [Prim; DTYPES],
+    store: [Prim; DTYPES],
+}
+
+impl Prims {
+    /// Those of `tier`, which must be available.
+    pub fn of(tier: Tier) -> &'static Prims {
+        match tier {
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512 => &x86::AVX512,
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx2 => &x86::AVX2,
+            _ => &BASELINE,
+        }
+    }
+
+    /// `f(a)` for lanes of `ty`; `i32` lanes for [`Unary::Not`].
+    pub fn unary(&self, f: Unary, ty: Compute) -> Prim {
+        let row = match f {
+            Unary::Neg => 0,
+            Unary::Abs => 1,
+            Unary::Exp => 2,
+            Unary::Log => 3,
+            Unary::Sqrt => 4,
+            Unary::Tanh => 5,
+            Unary::Erf => 6,
+            Unary::Not => 7,
+        };
+        self.unary[row][index(ty)]
+    }
+
+    /// `f(a, b)` for lanes of `ty`.
+    pub fn binary(&self, f: Binary, ty: Compute) -> Prim {
+        let row = match f {
+            Binary::Add => 0,
+            Binary::Sub => 1,
+            Binary::Mul => 2,
+            Binary::Div => 3,
+            Binary::Max => 4,
+            Binary::Min => 5,
+        };
+        self.binary[row][index(ty)]
+    }
+
+    /// `f(a, b)` for lanes of `ty`, as `i32`.
+    pub fn compare(&self, f: Compare, ty: Compute) -> Prim {
+        let row = match f {
+            Compare::Eq => 0,
+            Compare::Lt => 1,
+            Compare::Le => 2,
+        };
+        self.compare[row][index(ty)]
+    }
+
+    /// `if a { b } else { c }` with `a` of `i32` and `b`, `c` of `ty`.
+    pub fn select(&self, ty: Compute) -> Prim {
+        self.select[usize::from(ty.size() == 8)]
+    }
+
+    /// Conversion between lanes.
+    pub fn convert(&self, from: Compute, to: Compute) -> Prim {
+        self.convert[index(from)][index(to)]
+    }
+
+    /// What a tensor of `dtype` keeps of lanes of `ty`; `None` when that is everything.
+    pub fn round(&self, dtype: DType, ty: Compute) -> Option<Prim> {
+        if dtype == DType::Bool {
+            return Some(self.truth[index(ty)]);
+        }
+        (Compute::of(dtype) == ty && !is_native(dtype)).then(|| self.round[dtype as usize])
+    }
+
+    /// Elements of `dtype` to lanes of [`Compute::of`] it.
+    pub fn load(&self, dtype: DType) -> Prim {
+        self.load[dtype as usize]
+    }
+
+    /// Lanes of [`Compute::of`] `dtype` to its elements.
+    pub fn store(&self, dtype: DType) -> Prim {
+        self.store[dtype as usize]
+    }
+}
+
+/// Whether elements of `dtype` are their own lanes.
+pub fn is_native(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::F64 | DType::I32 | DType::I64 | DType::U64)
+}
+
+macro_rules! types {
+    ($run:ident, $f:ident) => {
+        [$run::<$f<f32>>, $run::<$f<f64>>, $run::<$f<i32>>, $run::<$f<i64>>, $run::<$f<u64>>]
+    };
+}
+
+macro_rules! dtypes {
+    ($run:ident, $f:ident) => {
+        [
+            $run::<$f<Bool>>,
+            $run::<$f<U8>>,
+            $run::<$f<I8>>,
+            $run::<$f<U16>>,
+            $run::<$f<I16>>,
+            $run::<$f<U32>>,
+            $run::<$f<B32>>,
+            $run::<$f<B64>>,
+            $run::<$f<B64>>,
+            $run::<$f<F16>>,
+            $run::<$f<BF16>>,
+            $run::<$f<B32>>,
+            $run::<$f<B64>>,
+        ]
+    };
+}
+
+macro_rules! tier {
+    ($table:ident, $run:ident, $level:ty $(, $features:literal)?) => {
+        $(#[target_feature(enable = $features)])?
+        unsafe fn $run<B: Body>(dst: *mut u8, a: *const u8, b: *const u8, c: *const u8, n: usize) {
+            // SAFETY: the caller keeps the contract of `Prim`.
+            unsafe { B::run::<$level>(dst, a, b, c, n) }
+        }
+
+        pub(super) static $table: Prims = Prims {
+            unary: [
+                types!($run, Neg),
+                types!($run, Abs),
+                types!($run, Exp),
+                types!($run, Log),
+                types!($run, Sqrt),
+                types!($run, Tanh),
+                types!($run, Erf),
+                types!($run, Not),
+            ],
+            binary: [
+                types!($run, Add),
+                types!($run, Sub),
+                types!($run, Mul),
+                types!($run, Div),
+                types!($run, Max),
+                types!($run, Min),
+            ],
+            compare: [types!($run, Eq), types!($run, Lt), types!($run, Le)],
+            select: [$run::<Select<u32>>, $run::<Select<u64>>],
+            convert: [
+                [$run::<ToF32<f32>>, $run::<ToF64<f32>>, $run::<ToI32<f32>>, $run::<ToI64<f32>>, $run::<ToU64<f32>>],
+                [$run::<ToF32<f64>>, $run::<ToF64<f64>>, $run::<ToI32<f64>>, $run::<ToI64<f64>>, $run::<ToU64<f64>>],
+                [$run::<ToF32<i32>>, $run::<ToF64<i32>>, $run::<ToI32<i32>>, $run::<ToI64<i32>>, $run::<ToU64<i32>>],
+                [$run::<ToF32<i64>>, $run::<ToF64<i64>>, $run::<ToI32<i64>>, $run::<ToI64<i64>>, $run::<ToU64<i64>>],
+                [$run::<ToF32<u64>>, $run::<ToF64<u64>>, $run::<ToI32<u64>>, $run::<ToI64<u64>>, $run::<ToU64<u64>>],
+            ],
+            truth: types!($run, Truth),
+            round: dtypes!($run, Round),
+            load: dtypes!($run, Load),
+            store: dtypes!($run, Store),
+        };
+    };
+}
+
+tier!(BASELINE, baseline, Baseline);
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::*;
+    tier!(AVX2, avx2, Avx2, "avx2,fma,f16c");
+    tier!(AVX512, avx512, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c");
+}

@@ -1,0 +1,11 @@
+//! The tile interpreter: runs scalar expressions over tensors, one primitive at a time on tiles that stay in the cache.
+
+mod nest;
+mod operand;
+mod program;
+mod run;
+
+pub(crate) use nest::{Nest, runs};
+pub(crate) use operand::strided;
+pub(crate) use program::Program;
+pub(crate) use run::{Tensor, execute, grain};
