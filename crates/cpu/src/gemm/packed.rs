@@ -8,6 +8,7 @@ pub struct PackedMatrix<E> {
     data: Vec<E>,
     size: usize,
     count: usize,
+    tier: Tier,
 }
 
 /// One side of a product.
@@ -26,7 +27,7 @@ impl<E: Compute> PackedMatrix<E> {
         for (i, to) in data.chunks_exact_mut((m * k).max(1)).enumerate() {
             pack_all(operand, i, m, k, E::kernels(tier).height(), false, to);
         }
-        PackedMatrix { data, size: m * k, count }
+        PackedMatrix { data, size: m * k, count, tier }
     }
 
     /// Packs `count` right matrices of `k x n` elements.
@@ -37,7 +38,7 @@ impl<E: Compute> PackedMatrix<E> {
         for (i, to) in data.chunks_exact_mut(size.max(1)).enumerate() {
             pack_all(operand, i, n, k, width, true, to);
         }
-        PackedMatrix { data, size, count }
+        PackedMatrix { data, size, count, tier }
     }
 
     /// Bytes taken.
@@ -45,9 +46,9 @@ impl<E: Compute> PackedMatrix<E> {
         size_of_val(self.data.as_slice())
     }
 
-    /// Elements of one matrix.
-    pub fn size(&self) -> usize {
-        self.size
+    /// The SIMD tier whose kernels take it.
+    pub fn tier(&self) -> Tier {
+        self.tier
     }
 
     /// The address of matrix `batch`.

@@ -54,6 +54,8 @@ const BLOCK: usize = 96 * 1024;
 const GRAIN: usize = 256 * 1024;
 /// Tasks that big products are cut into at least.
 const TASKS: usize = 32;
+/// Most elements of an operand packed whole, unless many tasks share it.
+const SHARED: usize = 4 << 20;
 /// Most rows for which reading the right side in place beats packing it.
 const FEW: usize = 24;
 
@@ -92,10 +94,13 @@ impl Plan {
         }
         rows = rows.min(m).next_multiple_of(height);
         columns = columns.min(n).next_multiple_of(width);
-        let packing = |ready: bool, repeated: bool| match (ready, repeated) {
-            (true, _) => Packing::Never,
-            (false, true) => Packing::Before,
-            (false, false) => Packing::PerTask,
+        let packing = |ready: bool, outer: usize, repeats: usize| {
+            let elements = outer.saturating_mul(k).saturating_mul(batch);
+            match ready {
+                true => Packing::Never,
+                false if repeats > 1 && (elements <= SHARED || repeats > 8) => Packing::Before,
+                false => Packing::PerTask,
+            }
         };
         let per_task = (work / (m.div_ceil(rows.max(1)) * n.div_ceil(columns.max(1))).max(1)).max(1);
         Plan {
@@ -107,8 +112,8 @@ impl Plan {
             width,
             rows: rows.max(1),
             columns: columns.max(1),
-            left: packing(ready.0, n > columns),
-            right: packing(ready.1, m > rows),
+            left: packing(ready.0, m, n.div_ceil(columns.max(1))),
+            right: packing(ready.1, n, m.div_ceil(rows.max(1))),
             direct,
             grain: (GRAIN / per_task).max(1),
             narrow,

@@ -1,6 +1,138 @@
-//! Registration of matrix products, convolutions, pooling and index kernels.
+//! Matrix products and convolutions: what their kernels share, and the registration of these, pooling and index kernels.
 
-use lampyr_backend::KernelTable;
+use lampyr_backend::{Arg, KernelTable, Launch, Packed, kernels};
+use lampyr_base::pool::{ThreadPool, num_threads};
+use lampyr_base::{Error, Result};
+use lampyr_ops::build::{Conv, ConvInputGrad, ConvWeightGrad, Gemm, Matmul};
+
+use crate::gemm::{Compute, Epilogue, PackedMatrix, Plan, Problem, Ready, Side, Start, Store, run};
+use crate::simd::Tier;
 
 /// Adds them.
-pub(super) fn register(_table: &mut KernelTable) {}
+pub(super) fn register(table: &mut KernelTable) {
+    kernels! { table;
+        Matmul => &super::matmul::MatmulKernel;
+        Gemm => &super::gemm::GemmKernel;
+        Conv => &super::conv::ConvKernel;
+        ConvInputGrad => &super::conv_input_grad::ConvInputGradKernel;
+        ConvWeightGrad => &super::conv_weight_grad::ConvWeightGradKernel;
+    }
+}
+
+/// Runs `$body` with `$E` set to the compute type and `$S` to the storage type of a float dtype; `$other` for the rest.
+macro_rules! floats {
+    ($dtype:expr, $E:ident, $S:ident => $body:expr, _ => $other:expr) => {
+        match $dtype {
+            lampyr_base::DType::F32 => {
+                type $E = f32;
+                type $S = f32;
+                $body
+            }
+            lampyr_base::DType::F64 => {
+                type $E = f64;
+                type $S = f64;
+                $body
+            }
+            lampyr_base::DType::F16 => {
+                type $E = f32;
+                type $S = lampyr_base::f16;
+                $body
+            }
+            lampyr_base::DType::BF16 => {
+                type $E = f32;
+                type $S = lampyr_base::bf16;
+                $body
+            }
+            _ => $other,
+        }
+    };
+}
+pub(super) use floats;
+
+/// The address of the element at index zero.
+pub(super) fn address<T>(arg: &Arg) -> Result<*mut T> {
+    let p = arg.host_ptr().ok_or_else(|| Error::device("an operand of a CPU kernel is not in host memory"))?;
+    Ok(p.cast())
+}
+
+/// The workspace and its length in elements; nothing when none was asked for.
+pub(super) fn workspace<E>(launch: &Launch) -> Result<(*mut E, usize)> {
+    match &launch.workspace {
+        Some(arg) => Ok((address(arg)?, arg.layout.len() * arg.dtype.size() / size_of::<E>())),
+        None => Ok((std::ptr::NonNull::dangling().as_ptr(), 0)),
+    }
+}
+
+/// Batch, rows, columns and inner size.
+pub(super) type Sizes = (usize, usize, usize, usize);
+
+/// The packed form of input `i`, if there is one for this tier.
+pub(super) fn packed<'a, E: Compute>(launch: &Launch<'a>, i: usize) -> Option<&'a PackedMatrix<E>> {
+    let packed: &Packed = launch.packed.get(i)?.as_ref()?;
+    packed.data.downcast_ref::<PackedMatrix<E>>().filter(|p| p.tier() == Tier::current())
+}
+
+/// Bytes that [`multiply`] needs at most, whether or not a side was packed.
+pub(super) fn product_bytes<E: Compute>(sizes: Sizes, direct: bool, narrow: bool, packs: Packs) -> usize {
+    let (tier, threads) = (Tier::current(), num_threads());
+    let plain = if direct { Ready::Direct } else { Ready::No };
+    let other = match packs {
+        Packs::Left => (Ready::Packed, plain),
+        Packs::Right => (Ready::No, Ready::Packed),
+    };
+    let elements = |ready| Plan::new::<E>(tier, sizes, ready, narrow).workspace(threads);
+    elements((Ready::No, plain)).max(elements(other)) * size_of::<E>()
+}
+
+/// Which side is packed when it is constant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packs {
+    Left,
+    Right,
+}
+
+/// A product that is ready to run.
+pub(super) struct Product<'a, E, S> {
+    pub sizes: Sizes,
+    pub left: Side<'a, E>,
+    pub right: Side<'a, E>,
+    pub c: *mut S,
+    pub alpha: E,
+    pub start: Option<&'a dyn Start<E>>,
+    pub epilogue: Option<&'a dyn Epilogue>,
+}
+
+/// Runs a product into a result without gaps.
+///
+/// # Safety
+/// The sides have the sizes given, and the result is valid for all its elements and overlaps no side.
+///
+/// # Errors
+/// When the workspace is too small, as after a change of the SIMD tier.
+pub(super) unsafe fn multiply<E: Compute, S: Store<E>>(p: &Product<E, S>, workspace: (*mut E, usize)) -> Result<()> {
+    let tier = Tier::current();
+    let (_, m, n, _) = p.sizes;
+    let ready = |side: &Side<E>| match side {
+        Side::Packed(_) => Ready::Packed,
+        Side::Operand(o) if o.direct(0).is_some() => Ready::Direct,
+        Side::Operand(_) => Ready::No,
+    };
+    let left = if let Side::Packed(_) = p.left { Ready::Packed } else { Ready::No };
+    let plan = Plan::new::<E>(tier, p.sizes, (left, ready(&p.right)), !S::SAME);
+    if plan.workspace(1) > workspace.1 {
+        return Err(Error::internal(format!("a workspace of {} elements is too small", workspace.1)));
+    }
+    let problem = Problem {
+        left: p.left,
+        right: p.right,
+        c: p.c,
+        c_step: n,
+        c_batch: m * n,
+        alpha: p.alpha,
+        start: p.start,
+        epilogue: p.epilogue,
+    };
+    // SAFETY: the caller's contract.
+    unsafe { run(tier, &plan, &problem, &ThreadPool::global(), workspace) };
+    Ok(())
+}

@@ -1,8 +1,14 @@
 //! The kernels of the CPU, one file per op or class of ops.
 
 mod contraction;
+mod conv;
+mod conv_input_grad;
+mod conv_weight_grad;
 pub(crate) mod copy;
 mod elementwise;
+mod gemm;
+mod image;
+mod matmul;
 mod operand;
 
 use lampyr_backend::KernelTable;

@@ -1,0 +1,97 @@
+use lampyr_backend::{ArgInfo, Kernel, Launch};
+use lampyr_base::{Dim, Layout, Result};
+use lampyr_ir::Op;
+use lampyr_ops::build::ConvWeightGrad;
+use lampyr_ops::common::sizes;
+
+use super::contraction::{Packs, Product, Sizes, address, floats, multiply, product_bytes, workspace};
+use super::image::{Axis, Folded, Image, Patches, Window};
+use crate::gemm::{Batch, Side, Store, Strided};
+
+/// Gradients times the transposed columns of the images, summed over images and positions.
+struct Geometry {
+    axes: [Axis; 3],
+    images: usize,
+    groups: usize,
+    /// Channels of the gradient in a group.
+    rows: usize,
+    /// Channels of the image in a group.
+    channels: usize,
+    taps: usize,
+    positions: usize,
+}
+
+impl Geometry {
+    fn new(op: &ConvWeightGrad, x: &Layout, g: &[usize], out: &[usize]) -> Result<Geometry> {
+        let pads = sizes(&op.pads)?;
+        let window = Window { strides: &op.strides, pads: &pads, dilations: &op.dilations };
+        let groups = op.group.max(1) as usize;
+        Ok(Geometry {
+            axes: window.forward(x, &out[2..], &g[2..])?,
+            images: g[0],
+            groups,
+            rows: g[1] / groups,
+            channels: out[1],
+            taps: out[2..].iter().product(),
+            positions: g[2..].iter().product(),
+        })
+    }
+
+    fn sizes(&self) -> Sizes {
+        (self.groups, self.rows, self.channels * self.taps, self.images * self.positions)
+    }
+}
+
+pub(super) struct ConvWeightGradKernel;
+
+fn of(op: &dyn Op) -> Option<&ConvWeightGrad> {
+    op.as_any().downcast_ref()
+}
+
+impl Kernel for ConvWeightGradKernel {
+    fn name(&self) -> &'static str {
+        "conv_weight_grad"
+    }
+
+    fn supports(&self, op: &dyn Op, inputs: &[ArgInfo], _outputs: &[ArgInfo]) -> bool {
+        let fixed = |d: &Dim| d.known().is_some_and(|n| n >= 0);
+        of(op).is_some_and(|op| op.pads.iter().all(fixed))
+            && inputs[0].dtype.is_float()
+            && (3..=5).contains(&inputs[0].layout.rank())
+    }
+
+    fn workspace(&self, op: &dyn Op, inputs: &[ArgInfo], outputs: &[ArgInfo]) -> usize {
+        let geometry = |op| Geometry::new(op, inputs[0].layout, inputs[1].shape(), outputs[0].shape()).ok();
+        let Some(g) = of(op).and_then(geometry) else { return 0 };
+        floats!(inputs[0].dtype, E, S => {
+            product_bytes::<E>(g.sizes(), false, !<S as Store<E>>::SAME, Packs::Left)
+        }, _ => 0)
+    }
+
+    fn launch(&self, launch: &Launch) -> Result<()> {
+        let op: &ConvWeightGrad = launch.op()?;
+        let (x, y, out) = (&launch.inputs[0], &launch.inputs[1], launch.output(0)?);
+        let g = Geometry::new(op, x.layout, y.shape(), out.shape())?;
+        let (xs, plane) = (&x.layout.strides, g.positions as isize);
+        floats!(x.dtype, E, S => {
+            let rows = Batch::new(&[g.groups], &[g.rows as isize * plane]);
+            let matrix = Strided { data: address::<S>(y)?.cast_const(), outer: plane, inner: 1, batch: rows };
+            let left = Folded { matrix, length: g.positions, next: (g.groups * g.rows) as isize * plane };
+            let batch = Batch::new(&[g.groups], &[g.channels as isize * xs[1]]);
+            let image = Image { data: address::<S>(x)?.cast_const(), batch, channel: xs[1], axes: g.axes };
+            let right = Patches { image, next: xs[0] };
+            let product = Product {
+                sizes: g.sizes(),
+                left: Side::<E>::Operand(&left),
+                right: Side::Operand(&right),
+                c: address::<S>(out)?,
+                alpha: 1.0,
+                start: None,
+                epilogue: None,
+            };
+            // SAFETY: layouts lie inside their memories and outputs overlap no input; sizes come from the layouts.
+            unsafe { multiply(&product, workspace::<E>(launch)?) }?;
+        }, _ => {});
+        Ok(())
+    }
+}
