@@ -10,3 +10,5 @@ mod graph;
 mod paths;
 #[path = "suite/tape.rs"]
 mod tape;
+#[path = "suite/training.rs"]
+mod training;
