@@ -4,9 +4,11 @@ mod contraction;
 mod conv;
 mod conv_input_grad;
 mod conv_weight_grad;
+mod fused_contraction;
 mod gemm;
 mod image;
 mod matmul;
+mod tail;
 
 mod concat;
 pub(crate) mod copy;
