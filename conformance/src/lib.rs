@@ -2,6 +2,5 @@
 //! torch, and the documents generated from the registry.
 
 pub mod goldens;
-pub mod graphs;
 pub mod loopback;
 pub mod runner;

@@ -1,1 +1,40 @@
-//! lampyr-python
+//! The Python module `lampyr._lampyr`.
+
+mod argument;
+mod autograd;
+mod dtype;
+mod error;
+mod interop;
+mod runtime;
+mod tensor;
+mod user_op;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _lampyr {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::autograd::{grad, is_grad_enabled, set_grad_enabled};
+    #[pymodule_export]
+    use crate::dtype::{PyDType, PyDevice, promote_types, result_type};
+    #[pymodule_export]
+    use crate::interop::{asarray, from_dlpack, from_numpy};
+    #[pymodule_export]
+    use crate::runtime::{OpInfo, call_op, empty_cache, memory_stats, ops, set_memory_limit};
+    #[pymodule_export]
+    use crate::tensor::{
+        PyTensor, arange, batch_norm, cat, conv2d, empty, eye, full, full_like, manual_seed, max_pool2d, ones,
+        ones_like, rand, randn, stack, tensor, where_, zeros, zeros_like,
+    };
+    #[pymodule_export]
+    use crate::user_op::{UserOp, register_op};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        lampyr::init();
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        crate::dtype::add_all(module)
+    }
+}

@@ -4,22 +4,14 @@ mod contraction;
 mod conv;
 mod conv_input_grad;
 mod conv_weight_grad;
-mod fused_contraction;
+pub(crate) mod copy;
+mod elementwise;
 mod gemm;
 mod image;
 mod matmul;
-mod tail;
-
-mod concat;
-pub(crate) mod copy;
-mod elementwise;
-mod gather;
-mod known;
 mod operand;
-mod set_slice;
 
 use lampyr_backend::KernelTable;
-use lampyr_ops::build::*;
 
 /// Adds all kernels.
 pub(crate) fn register(table: &mut KernelTable) {
@@ -28,13 +20,5 @@ pub(crate) fn register(table: &mut KernelTable) {
 }
 
 fn register_plain(table: &mut KernelTable) {
-    lampyr_backend::kernels! { table;
-        Concat => &concat::ConcatKernel;
-        Constant => &known::ConstantKernel;
-        Gather => &gather::GatherKernel;
-        Numel => &known::NumelKernel;
-        SetSlice => &set_slice::SetSliceKernel;
-        ShapeOf => &known::ShapeOfKernel;
-    }
     table.add_general(&elementwise::ElementwiseKernel);
 }

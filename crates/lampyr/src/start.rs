@@ -1,0 +1,8 @@
+use std::sync::Once;
+
+/// Makes the CPU known. Every entry point of this crate calls it; code that uses [`crate::runtime`] directly calls it
+/// once itself.
+pub fn init() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(lampyr_cpu::register);
+}

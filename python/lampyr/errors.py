@@ -1,0 +1,106 @@
+"""The exceptions of Lampyr. Each is a :class:`LampyrError` and one of Python's own classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class LampyrError(Exception):
+    """Base of all errors: a message, and the context that it is about."""
+
+    op: str | None
+    """The op that failed."""
+    node: str | None
+    """The graph node that failed."""
+    inputs: tuple[str, ...]
+    """Types and shapes of the op's inputs."""
+    expected: str | None
+    """What was expected."""
+    help: str | None
+    """What to do."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        op: str | None = None,
+        node: str | None = None,
+        inputs: Sequence[str] = (),
+        expected: str | None = None,
+        help: str | None = None,
+        **details: Any,
+    ) -> None:
+        super().__init__(message)
+        self.op = op
+        self.node = node
+        self.inputs = tuple(inputs)
+        self.expected = expected
+        self.help = help
+        for name, value in details.items():
+            setattr(self, name, value)
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class ShapeError(LampyrError, ValueError):
+    """Shapes do not fit together."""
+
+
+class DTypeError(LampyrError, TypeError):
+    """A data type is not accepted."""
+
+
+class InvalidValueError(LampyrError, ValueError):
+    """An argument has a value outside its domain."""
+
+
+class OutOfRangeError(LampyrError, IndexError):
+    """An index is out of range."""
+
+
+class NotFoundError(LampyrError, KeyError):
+    """Something named is not there."""
+
+
+class UnsupportedError(LampyrError, NotImplementedError):
+    """This build lacks something; ``missing`` lists everything, each with the nodes that need it."""
+
+    missing: list[tuple[str, list[str]]] = []
+
+
+class OutOfMemoryError(LampyrError, MemoryError):
+    """The memory limit is reached, or the system has none left."""
+
+    requested: int = 0
+    active: int = 0
+    limit: int | None = None
+
+
+class FormatError(LampyrError, ValueError):
+    """A file or byte stream is not what it should be."""
+
+
+class GraphError(LampyrError, RuntimeError):
+    """A graph breaks one of its rules."""
+
+
+class AutogradError(LampyrError, RuntimeError):
+    """Differentiation is impossible here."""
+
+
+class DeviceError(LampyrError, RuntimeError):
+    """A device failed or does not exist."""
+
+
+class IoError(LampyrError, OSError):
+    """Reading or writing a file failed."""
+
+
+class UserError(LampyrError, RuntimeError):
+    """A callback failed; its exception is the ``__cause__``."""
+
+
+class InternalError(LampyrError, RuntimeError):
+    """A defect in Lampyr itself."""

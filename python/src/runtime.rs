@@ -1,0 +1,140 @@
+//! Memory, the table of ops, and calling any op by name.
+
+use lampyr::functional::Operand;
+use lampyr::{AttrMap, AttrValue, Device, Error, Tensor};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyTuple};
+
+use crate::argument::{is_sequence, required};
+use crate::dtype::{PyDType, object};
+use crate::error::{Result, run};
+use crate::tensor::PyTensor;
+
+/// Bytes in use, at the peak and cached, the cap, and counts of allocations.
+#[pyfunction]
+pub fn memory_stats(py: Python<'_>) -> Result<Bound<'_, PyDict>> {
+    let stats = lampyr::backend::backend(Device::CPU)?.memory_stats();
+    let all = PyDict::new(py);
+    all.set_item("active_bytes", stats.active_bytes)?;
+    all.set_item("peak_bytes", stats.peak_bytes)?;
+    all.set_item("cached_bytes", stats.cached_bytes)?;
+    all.set_item("limit_bytes", stats.limit_bytes)?;
+    all.set_item("allocations", stats.allocations)?;
+    all.set_item("cache_hits", stats.cache_hits)?;
+    Ok(all)
+}
+
+/// Caps the memory of tensors, in bytes; None removes the cap.
+#[pyfunction]
+#[pyo3(signature = (bytes))]
+pub fn set_memory_limit(bytes: Option<usize>) -> Result<()> {
+    lampyr::backend::backend(Device::CPU)?.set_memory_limit(bytes);
+    Ok(())
+}
+
+/// Gives cached memory back to the system.
+#[pyfunction]
+pub fn empty_cache() -> Result<()> {
+    lampyr::backend::backend(Device::CPU)?.trim();
+    Ok(())
+}
+
+/// One line of the table of ops.
+#[pyclass(frozen, get_all, module = "lampyr")]
+pub struct OpInfo {
+    name: &'static str,
+    family: &'static str,
+    doc: &'static str,
+    version: u32,
+    /// Name, type, default (or None) and meaning of each attribute.
+    attributes: Vec<(&'static str, &'static str, Option<&'static str>, &'static str)>,
+    dtypes: Vec<Py<PyDType>>,
+}
+
+#[pymethods]
+impl OpInfo {
+    fn __repr__(&self) -> String {
+        format!("<op {}/{}>", self.family, self.name)
+    }
+}
+
+/// All ops, those registered at run time last.
+#[pyfunction]
+pub fn ops(py: Python<'_>) -> Result<Vec<OpInfo>> {
+    let all = lampyr::ops::registry::all();
+    all.into_iter()
+        .map(|e| {
+            Ok(OpInfo {
+                name: e.name,
+                family: e.family,
+                doc: e.doc,
+                version: e.version,
+                attributes: e.attrs.iter().map(|a| (a.name, a.ty, a.default, a.doc)).collect(),
+                dtypes: e.dtypes.iter().map(|&d| object(py, d)).collect::<PyResult<_>>()?,
+            })
+        })
+        .collect()
+}
+
+fn attribute(ob: &Bound<'_, PyAny>) -> Result<AttrValue> {
+    if ob.is_none() {
+        return Ok(AttrValue::None);
+    }
+    if let Ok(b) = ob.cast::<PyBool>() {
+        return Ok(AttrValue::Bool(b.is_true()));
+    }
+    if ob.cast::<PyInt>().is_ok() {
+        return Ok(AttrValue::Int(ob.extract()?));
+    }
+    if ob.cast::<PyFloat>().is_ok() {
+        return Ok(AttrValue::Float(ob.extract()?));
+    }
+    if let Ok(text) = ob.cast::<PyString>() {
+        return Ok(AttrValue::Str(text.to_string()));
+    }
+    if let Ok(d) = ob.cast::<PyDType>() {
+        return Ok(AttrValue::DType(d.get().0));
+    }
+    if is_sequence(ob) {
+        return Ok(AttrValue::Ints(ob.extract()?));
+    }
+    if let Ok(t) = ob.cast::<PyTensor>() {
+        return Ok(AttrValue::Tensor(t.get().0.to_host()?));
+    }
+    Err(Error::value(format!("{ob} is not an attribute")).with_expected("a number, text, dtype, list or tensor").into())
+}
+
+/// Attributes from keyword arguments.
+pub fn attributes(given: Option<&Bound<'_, PyDict>>) -> Result<AttrMap> {
+    let mut map = AttrMap::new();
+    for (name, value) in given.into_iter().flatten() {
+        map.insert(name.extract()?, attribute(&value)?);
+    }
+    Ok(map)
+}
+
+/// One tensor as it is, several as a tuple.
+pub fn outputs<'py>(py: Python<'py>, made: Vec<Tensor>) -> Result<Bound<'py, PyAny>> {
+    let mut made = made.into_iter().map(PyTensor);
+    match (made.len(), made.next()) {
+        (1, Some(only)) => Ok(Bound::new(py, only)?.into_any()),
+        (_, first) => Ok(PyTuple::new(py, first.into_iter().chain(made).collect::<Vec<_>>())?.into_any()),
+    }
+}
+
+/// Applies the op called `name` to tensors or numbers; its attributes are given by keyword.
+#[pyfunction]
+#[pyo3(signature = (name, *inputs, **attributes))]
+pub fn call_op<'py>(
+    py: Python<'py>,
+    name: &str,
+    inputs: &Bound<'py, PyTuple>,
+    attributes: Option<&Bound<'py, PyDict>>,
+) -> Result<Bound<'py, PyAny>> {
+    let map = self::attributes(attributes)?;
+    let objects: Vec<Bound<'py, PyAny>> = inputs.iter().collect();
+    let given = objects.iter().map(required).collect::<Result<Vec<_>>>()?;
+    let operands: Vec<Operand> = given.iter().map(|a| a.operand()).collect();
+    let made = run(py, 0.0, || lampyr::functional::call(name, &operands, map))?;
+    outputs(py, made)
+}

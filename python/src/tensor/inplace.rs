@@ -1,0 +1,102 @@
+//! Changes in place.
+
+use lampyr::functional::{self as f, Operand};
+use lampyr::{Scalar, Tensor};
+use pyo3::prelude::*;
+
+use super::PyTensor;
+use super::arithmetic::scaled;
+use crate::argument::required;
+use crate::error::{Result, run};
+
+type Ob<'py> = Bound<'py, PyAny>;
+
+fn change(x: &Tensor, other: &Ob<'_>, op: fn(Operand<'_>, Operand<'_>) -> lampyr::Result<Tensor>) -> Result<()> {
+    let argument = required(other)?;
+    let b = argument.operand();
+    run(other.py(), x.len() as f64, || {
+        let value = op(Operand::Tensor(x), b)?;
+        if value.shape() != x.shape() {
+            return Err(lampyr::Error::shape(format!(
+                "a result of shape {:?} in place of {:?}",
+                value.shape(),
+                x.shape()
+            ))
+            .with_help("use the operation that returns a new tensor"));
+        }
+        f::copy_(x, (&value).into(), true)
+    })
+}
+
+#[pymethods]
+impl PyTensor {
+    fn __iadd__(&self, other: &Ob<'_>) -> Result<()> {
+        change(&self.0, other, f::add)
+    }
+    fn __isub__(&self, other: &Ob<'_>) -> Result<()> {
+        change(&self.0, other, f::sub)
+    }
+    fn __imul__(&self, other: &Ob<'_>) -> Result<()> {
+        change(&self.0, other, f::mul)
+    }
+    fn __itruediv__(&self, other: &Ob<'_>) -> Result<()> {
+        change(&self.0, other, f::div)
+    }
+
+    /// Adds alpha * other in place.
+    #[pyo3(signature = (other, *, alpha = None))]
+    fn add_(slf: Py<Self>, other: &Ob<'_>, alpha: Option<&Ob<'_>>) -> Result<Py<Self>> {
+        match scaled(other, alpha)? {
+            None => change(&slf.get().0, other, f::add)?,
+            Some(y) => change(&slf.get().0, Bound::new(other.py(), PyTensor(y))?.as_any(), f::add)?,
+        }
+        Ok(slf)
+    }
+
+    /// Subtracts alpha * other in place.
+    #[pyo3(signature = (other, *, alpha = None))]
+    fn sub_(slf: Py<Self>, other: &Ob<'_>, alpha: Option<&Ob<'_>>) -> Result<Py<Self>> {
+        match scaled(other, alpha)? {
+            None => change(&slf.get().0, other, f::sub)?,
+            Some(y) => change(&slf.get().0, Bound::new(other.py(), PyTensor(y))?.as_any(), f::sub)?,
+        }
+        Ok(slf)
+    }
+
+    /// Multiplies in place.
+    fn mul_(slf: Py<Self>, other: &Ob<'_>) -> Result<Py<Self>> {
+        change(&slf.get().0, other, f::mul)?;
+        Ok(slf)
+    }
+
+    /// Divides in place.
+    fn div_(slf: Py<Self>, other: &Ob<'_>) -> Result<Py<Self>> {
+        change(&slf.get().0, other, f::div)?;
+        Ok(slf)
+    }
+
+    /// Copies the elements of `src`, converted and broadcast.
+    fn copy_(slf: Py<Self>, src: &Ob<'_>) -> Result<Py<Self>> {
+        let value = required(src)?;
+        f::copy_(&slf.get().0, value.operand(), false)?;
+        Ok(slf)
+    }
+
+    /// Sets all elements to zero.
+    fn zero_(slf: Py<Self>) -> Result<Py<Self>> {
+        f::copy_(&slf.get().0, Operand::Scalar(Scalar::Int(0)), false)?;
+        Ok(slf)
+    }
+
+    /// Sets all elements to `value`.
+    fn fill_(slf: Py<Self>, value: &Ob<'_>) -> Result<Py<Self>> {
+        Self::copy_(slf, value)
+    }
+
+    /// max(self, 0) in place.
+    fn relu_(slf: Py<Self>) -> Result<Py<Self>> {
+        let x = &slf.get().0;
+        x.assign_(&x.relu()?)?;
+        Ok(slf)
+    }
+}

@@ -1,0 +1,189 @@
+//! Matrix products and what layers are made of.
+
+use lampyr::Tensor;
+use lampyr::functional::{self as f, BatchNorm, Window};
+use pyo3::prelude::*;
+
+use super::PyTensor;
+use crate::argument::{pair, required};
+use crate::error::{Result, run};
+
+type Ob<'py> = Bound<'py, PyAny>;
+
+pub fn product(py: Python<'_>, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    let columns = y.shape().last().copied().unwrap_or(1);
+    run(py, (x.len() * columns) as f64 / 8.0, || f::matmul(x, y))
+}
+
+#[pymethods]
+impl PyTensor {
+    /// Matrix product.
+    fn matmul(&self, other: &Ob<'_>) -> Result<PyTensor> {
+        Ok(PyTensor(product(other.py(), &self.0, &required(other)?.tensor()?)?))
+    }
+
+    /// Exponentials along an axis that add up to one.
+    #[pyo3(signature = (dim = -1))]
+    fn softmax(&self, py: Python<'_>, dim: i64) -> Result<PyTensor> {
+        Ok(PyTensor(run(py, self.0.len() as f64 * 6.0, || self.0.softmax(dim))?))
+    }
+
+    /// Logarithm of softmax.
+    #[pyo3(signature = (dim = -1))]
+    fn log_softmax(&self, py: Python<'_>, dim: i64) -> Result<PyTensor> {
+        Ok(PyTensor(run(py, self.0.len() as f64 * 6.0, || self.0.log_softmax(dim))?))
+    }
+
+    /// The `k` largest (or smallest) elements along an axis, and their positions.
+    #[pyo3(signature = (k, dim = -1, largest = true, sorted = true))]
+    fn topk(&self, py: Python<'_>, k: usize, dim: i64, largest: bool, sorted: bool) -> Result<(PyTensor, PyTensor)> {
+        let made = run(py, self.0.len() as f64 * 4.0, || f::topk(&self.0, k, dim, largest, sorted))?;
+        Ok((PyTensor(made.0), PyTensor(made.1)))
+    }
+
+    /// The largest element; along an axis: the largest elements and their positions.
+    #[pyo3(signature = (dim = None, keepdim = false))]
+    fn max<'py>(&self, py: Python<'py>, dim: Option<i64>, keepdim: bool) -> Result<Ob<'py>> {
+        self.extreme(py, dim, keepdim, true)
+    }
+
+    /// The smallest element; along an axis: the smallest elements and their positions.
+    #[pyo3(signature = (dim = None, keepdim = false))]
+    fn min<'py>(&self, py: Python<'py>, dim: Option<i64>, keepdim: bool) -> Result<Ob<'py>> {
+        self.extreme(py, dim, keepdim, false)
+    }
+
+    /// Position of the largest element, of all or along an axis.
+    #[pyo3(signature = (dim = None, keepdim = false))]
+    fn argmax(&self, py: Python<'_>, dim: Option<i64>, keepdim: bool) -> Result<PyTensor> {
+        Ok(PyTensor(run(py, self.0.len() as f64 * 2.0, || f::argmax(&self.0, dim, keepdim, true))?))
+    }
+
+    /// Position of the smallest element, of all or along an axis.
+    #[pyo3(signature = (dim = None, keepdim = false))]
+    fn argmin(&self, py: Python<'_>, dim: Option<i64>, keepdim: bool) -> Result<PyTensor> {
+        Ok(PyTensor(run(py, self.0.len() as f64 * 2.0, || f::argmax(&self.0, dim, keepdim, false))?))
+    }
+
+    /// Positions of the elements that are not zero, one row per element.
+    fn nonzero(&self, py: Python<'_>) -> Result<PyTensor> {
+        Ok(PyTensor(run(py, self.0.len() as f64 * 2.0, || f::nonzero(&self.0))?))
+    }
+
+    /// Elements at `index` along an axis.
+    fn gather(&self, py: Python<'_>, dim: i64, index: &Ob<'_>) -> Result<PyTensor> {
+        let index = required(index)?.tensor()?;
+        Ok(PyTensor(run(py, index.len() as f64 * 2.0, || f::gather(&self.0, dim, &index))?))
+    }
+
+    /// In training, sets elements to zero with probability `p` and scales the others.
+    #[pyo3(signature = (p = 0.5, training = true))]
+    fn dropout(&self, py: Python<'_>, p: f64, training: bool) -> Result<PyTensor> {
+        Ok(PyTensor(run(py, self.0.len() as f64 * 4.0, || f::dropout(&self.0, p, training))?))
+    }
+}
+
+impl PyTensor {
+    fn extreme<'py>(&self, py: Python<'py>, dim: Option<i64>, keepdim: bool, largest: bool) -> Result<Ob<'py>> {
+        let x = &self.0;
+        let work = x.len() as f64 * 2.0;
+        let Some(dim) = dim else {
+            let made = run(py, work, || if largest { x.amax(&[], false) } else { f::amin(x, &[], false) })?;
+            return Ok(Bound::new(py, PyTensor(made))?.into_any());
+        };
+        let (values, at) = run(py, work, || {
+            let (values, at) = f::topk(x, 1, dim, largest, true)?;
+            if keepdim {
+                return Ok((values, at));
+            }
+            Ok((f::squeeze(&values, Some(dim))?, f::squeeze(&at, Some(dim))?))
+        })?;
+        Ok((PyTensor(values), PyTensor(at)).into_pyobject(py)?.into_any())
+    }
+}
+
+fn window(stride: Vec<i64>, padding: &Ob<'_>, dilation: &Ob<'_>) -> Result<Window> {
+    Ok(Window { stride, padding: pair(padding)?, dilation: pair(dilation)? })
+}
+
+fn one(py: Python<'_>, given: Option<Ob<'_>>, value: i64) -> PyResult<Py<PyAny>> {
+    match given {
+        Some(ob) => Ok(ob.unbind()),
+        None => Ok(value.into_pyobject(py)?.into_any().unbind()),
+    }
+}
+
+/// Convolution of images [N, C, H, W] with weights [M, C/groups, h, w].
+#[pyfunction]
+#[pyo3(signature = (input, weight, bias = None, stride = None, padding = None, dilation = None, groups = 1))]
+#[allow(clippy::too_many_arguments)]
+pub fn conv2d<'py>(
+    py: Python<'py>,
+    input: &Ob<'py>,
+    weight: &Ob<'py>,
+    bias: Option<&Ob<'py>>,
+    stride: Option<Ob<'py>>,
+    padding: Option<Ob<'py>>,
+    dilation: Option<Ob<'py>>,
+    groups: i64,
+) -> Result<PyTensor> {
+    let (x, w) = (required(input)?.tensor()?, required(weight)?.tensor()?);
+    let bias = bias.map(|b| required(b)?.tensor()).transpose()?;
+    let (stride, padding, dilation) = (one(py, stride, 1)?, one(py, padding, 0)?, one(py, dilation, 1)?);
+    let window = window(pair(stride.bind(py))?, padding.bind(py), dilation.bind(py))?;
+    let work = x.len() as f64 * w.shape().first().copied().unwrap_or(1) as f64;
+    Ok(PyTensor(run(py, work, || f::conv(&x, &w, bias.as_ref(), &window, groups))?))
+}
+
+/// Largest elements in windows of images [N, C, H, W].
+#[pyfunction]
+#[pyo3(signature = (input, kernel_size, stride = None, padding = None, dilation = None, ceil_mode = false,
+    return_indices = false))]
+#[allow(clippy::too_many_arguments)]
+pub fn max_pool2d<'py>(
+    py: Python<'py>,
+    input: &Ob<'py>,
+    kernel_size: &Ob<'py>,
+    stride: Option<Ob<'py>>,
+    padding: Option<Ob<'py>>,
+    dilation: Option<Ob<'py>>,
+    ceil_mode: bool,
+    return_indices: bool,
+) -> Result<Ob<'py>> {
+    let x = required(input)?.tensor()?;
+    let kernel = pair(kernel_size)?;
+    let stride = stride.map_or(Ok(kernel.clone()), |s| pair(&s))?;
+    let (padding, dilation) = (one(py, padding, 0)?, one(py, dilation, 1)?);
+    let window = window(stride, padding.bind(py), dilation.bind(py))?;
+    let (y, at) = run(py, x.len() as f64 * 4.0, || f::max_pool(&x, &kernel, &window, ceil_mode))?;
+    crate::runtime::outputs(py, if return_indices { vec![y, at] } else { vec![y] })
+}
+
+/// Normalises each channel (axis 1); in training with the statistics of the batch, and the running ones are updated.
+#[pyfunction]
+#[pyo3(signature = (input, running_mean, running_var, weight = None, bias = None, training = false, momentum = 0.1,
+    eps = 1e-5))]
+#[allow(clippy::too_many_arguments)]
+pub fn batch_norm<'py>(
+    py: Python<'py>,
+    input: &Ob<'py>,
+    running_mean: Option<&Bound<'py, PyTensor>>,
+    running_var: Option<&Bound<'py, PyTensor>>,
+    weight: Option<&Bound<'py, PyTensor>>,
+    bias: Option<&Bound<'py, PyTensor>>,
+    training: bool,
+    momentum: f64,
+    eps: f64,
+) -> Result<PyTensor> {
+    let x = required(input)?.tensor()?;
+    let options = BatchNorm {
+        running_mean: running_mean.map(|t| &t.get().0),
+        running_var: running_var.map(|t| &t.get().0),
+        weight: weight.map(|t| &t.get().0),
+        bias: bias.map(|t| &t.get().0),
+        training,
+        momentum,
+        epsilon: eps,
+    };
+    Ok(PyTensor(run(py, x.len() as f64 * 6.0, || f::batch_norm(&x, &options))?))
+}

@@ -1,0 +1,269 @@
+//! Functions of one tensor, reductions and shapes.
+
+use lampyr::functional as f;
+use lampyr::{DType, Tensor};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use super::PyTensor;
+use crate::argument::{axes, required, shape, sizes};
+use crate::dtype::parse;
+use crate::error::{Result, run};
+
+type Ob<'py> = Bound<'py, PyAny>;
+
+fn unary(py: Python<'_>, x: &PyTensor, cost: f64, op: fn(&Tensor) -> lampyr::Result<Tensor>) -> Result<PyTensor> {
+    Ok(PyTensor(run(py, x.0.len() as f64 * cost, || op(&x.0))?))
+}
+
+#[pymethods]
+impl PyTensor {
+    /// -self
+    fn neg(&self, py: Python<'_>) -> Result<PyTensor> {
+        unary(py, self, 1.0, Tensor::neg)
+    }
+    /// Absolute values.
+    fn abs(&self, py: Python<'_>) -> Result<PyTensor> {
+        unary(py, self, 3.0, f::abs)
+    }
+    /// e to the power of self.
+    fn exp(&self, py: Python<'_>) -> Result<PyTensor> {
+        unary(py, self, 4.0, Tensor::exp)
+    }
+    /// Natural logarithm.
+    fn log(&self, py: Python<'_>) -> Result<PyTensor> {
+        unary(py, self, 4.0, Tensor::log)
+    }
+    /// Square root.
+    fn sqrt(&self, py: Python<'_>) -> Result<PyTensor> {
+        unary(py, self, 2.0, Tensor::sqrt)
+    }
+    /// Hyperbolic tangent.
+    fn tanh(&self, py: Python<'_>) -> Result<PyTensor> {
+        unary(py, self, 6.0, Tensor::tanh)
+    }
+    /// Gauss error function.
+    fn erf(&self, py: Python<'_>) -> Result<PyTensor> {
+        unary(py, self, 6.0, Tensor::erf)
+    }
+    /// max(self, 0)
+    fn relu(&self, py: Python<'_>) -> Result<PyTensor> {
+        unary(py, self, 1.0, Tensor::relu)
+    }
+    /// Not, of a bool tensor.
+    fn logical_not(&self, py: Python<'_>) -> Result<PyTensor> {
+        unary(py, self, 1.0, f::logical_not)
+    }
+
+    /// Gaussian error linear unit; `approximate` is "none" or "tanh".
+    #[pyo3(signature = (approximate = "none"))]
+    fn gelu(&self, py: Python<'_>, approximate: &str) -> Result<PyTensor> {
+        Ok(PyTensor(run(py, self.0.len() as f64 * 8.0, || self.0.gelu(approximate))?))
+    }
+
+    /// Sum over axes; over all when none is given. Integers give int64.
+    #[pyo3(signature = (dim = None, keepdim = false, *, dtype = None))]
+    fn sum(&self, py: Python<'_>, dim: Option<&Ob<'_>>, keepdim: bool, dtype: Option<&Ob<'_>>) -> Result<PyTensor> {
+        let axes = axes(dim)?;
+        let x = dtype.map_or(Ok(self.0.clone()), |d| Ok::<_, crate::error::Failure>(self.0.to_dtype(parse(d)?)?))?;
+        Ok(PyTensor(run(py, x.len() as f64, || x.sum(&axes, keepdim))?))
+    }
+
+    /// Mean over axes; over all when none is given.
+    #[pyo3(signature = (dim = None, keepdim = false, *, dtype = None))]
+    fn mean(&self, py: Python<'_>, dim: Option<&Ob<'_>>, keepdim: bool, dtype: Option<&Ob<'_>>) -> Result<PyTensor> {
+        let axes = axes(dim)?;
+        let x = dtype.map_or(Ok(self.0.clone()), |d| Ok::<_, crate::error::Failure>(self.0.to_dtype(parse(d)?)?))?;
+        Ok(PyTensor(run(py, x.len() as f64, || x.mean(&axes, keepdim))?))
+    }
+
+    /// Largest elements over axes; over all when none is given.
+    #[pyo3(signature = (dim = None, keepdim = false))]
+    fn amax(&self, py: Python<'_>, dim: Option<&Ob<'_>>, keepdim: bool) -> Result<PyTensor> {
+        let axes = axes(dim)?;
+        Ok(PyTensor(run(py, self.0.len() as f64, || self.0.amax(&axes, keepdim))?))
+    }
+
+    /// Smallest elements over axes; over all when none is given.
+    #[pyo3(signature = (dim = None, keepdim = false))]
+    fn amin(&self, py: Python<'_>, dim: Option<&Ob<'_>>, keepdim: bool) -> Result<PyTensor> {
+        let axes = axes(dim)?;
+        Ok(PyTensor(run(py, self.0.len() as f64, || f::amin(&self.0, &axes, keepdim))?))
+    }
+
+    /// The same elements under another shape: a view where that is possible.
+    #[pyo3(signature = (*shape))]
+    fn reshape(&self, shape: &Bound<'_, PyTuple>) -> Result<PyTensor> {
+        Ok(PyTensor(self.0.reshape(&sizes(shape)?)?))
+    }
+
+    /// The same memory under another shape.
+    #[pyo3(signature = (*shape))]
+    fn view(&self, shape: &Bound<'_, PyTuple>) -> Result<PyTensor> {
+        Ok(PyTensor(f::view(&self.0, &sizes(shape)?)?))
+    }
+
+    /// Two axes exchanged.
+    fn transpose(&self, dim0: i64, dim1: i64) -> Result<PyTensor> {
+        Ok(PyTensor(self.0.transpose(dim0, dim1)?))
+    }
+
+    /// Axes in another order.
+    #[pyo3(signature = (*dims))]
+    fn permute(&self, dims: &Bound<'_, PyTuple>) -> Result<PyTensor> {
+        Ok(PyTensor(self.0.permute(&sizes(dims)?)?))
+    }
+
+    /// A matrix transposed.
+    fn t(&self) -> Result<PyTensor> {
+        match self.0.rank() {
+            0 | 1 => Ok(PyTensor(self.0.reshape(&self.sizes())?)),
+            2 => Ok(PyTensor(self.0.transpose(0, 1)?)),
+            n => Err(lampyr::Error::shape(format!("t() of a tensor with {n} axes"))
+                .with_help("use transpose() or mT")
+                .into()),
+        }
+    }
+
+    /// Axes reversed.
+    #[getter(T)]
+    fn reversed(&self) -> Result<PyTensor> {
+        let order: Vec<i64> = (0..self.0.rank() as i64).rev().collect();
+        Ok(PyTensor(self.0.permute(&order)?))
+    }
+
+    /// The last two axes exchanged.
+    #[getter(mT)]
+    fn matrix_transposed(&self) -> Result<PyTensor> {
+        Ok(PyTensor(self.0.transpose(-2, -1)?))
+    }
+
+    /// Axes `start_dim` to `end_dim` as one.
+    #[pyo3(signature = (start_dim = 0, end_dim = -1))]
+    fn flatten(&self, start_dim: i64, end_dim: i64) -> Result<PyTensor> {
+        Ok(PyTensor(f::flatten(&self.0, start_dim, end_dim)?))
+    }
+
+    /// A view broadcast to a shape; -1 keeps a size.
+    #[pyo3(signature = (*size))]
+    fn expand(&self, size: &Bound<'_, PyTuple>) -> Result<PyTensor> {
+        Ok(PyTensor(f::expand_keeping(&self.0, &sizes(size)?)?))
+    }
+
+    /// A view broadcast to a shape.
+    #[pyo3(signature = (*size))]
+    fn broadcast_to(&self, size: &Bound<'_, PyTuple>) -> Result<PyTensor> {
+        Ok(PyTensor(self.0.expand(&shape(size)?)?))
+    }
+
+    /// Without an axis of size 1, or without all of them.
+    #[pyo3(signature = (dim = None))]
+    fn squeeze(&self, dim: Option<i64>) -> Result<PyTensor> {
+        Ok(PyTensor(f::squeeze(&self.0, dim)?))
+    }
+
+    /// With a new axis of size 1.
+    fn unsqueeze(&self, dim: i64) -> Result<PyTensor> {
+        Ok(PyTensor(f::unsqueeze(&self.0, dim)?))
+    }
+
+    /// This tensor, or a row-major copy of it.
+    fn contiguous(slf: &Bound<'_, Self>) -> Result<Py<Self>> {
+        let x = &slf.get().0;
+        if x.is_contiguous() {
+            return Ok(slf.clone().unbind());
+        }
+        Ok(Py::new(slf.py(), PyTensor(x.contiguous()?))?)
+    }
+
+    /// A copy through which gradients flow.
+    fn clone(&self) -> Result<PyTensor> {
+        Ok(PyTensor(self.0.duplicate()?))
+    }
+
+    /// The same memory without history.
+    fn detach(&self) -> PyTensor {
+        PyTensor(self.0.detach())
+    }
+
+    /// As another dtype or on another device; the same tensor when nothing changes.
+    #[pyo3(signature = (*args, dtype = None, device = None, copy = false))]
+    fn to(
+        slf: &Bound<'_, Self>,
+        args: &Bound<'_, PyTuple>,
+        dtype: Option<&Ob<'_>>,
+        device: Option<&Ob<'_>>,
+        copy: bool,
+    ) -> Result<Py<Self>> {
+        let x = &slf.get().0;
+        let mut target = dtype.map(parse).transpose()?;
+        device.map(|d| crate::dtype::device(Some(d))).transpose()?;
+        for arg in args {
+            if let Ok(other) = arg.cast::<PyTensor>() {
+                target = Some(other.get().0.dtype());
+            } else if crate::dtype::device(Some(&arg)).is_err() {
+                target = Some(parse(&arg)?);
+            }
+        }
+        let made = x.to_dtype(target.unwrap_or(x.dtype()))?;
+        match (made.same(x), copy) {
+            (true, false) => Ok(slf.clone().unbind()),
+            (true, true) => Ok(Py::new(slf.py(), PyTensor(x.duplicate()?))?),
+            _ => Ok(Py::new(slf.py(), PyTensor(made))?),
+        }
+    }
+
+    /// On the CPU.
+    fn cpu(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    /// As float32.
+    fn float(&self) -> Result<PyTensor> {
+        Ok(PyTensor(self.0.to_dtype(DType::F32)?))
+    }
+    /// As float64.
+    fn double(&self) -> Result<PyTensor> {
+        Ok(PyTensor(self.0.to_dtype(DType::F64)?))
+    }
+    /// As float16.
+    fn half(&self) -> Result<PyTensor> {
+        Ok(PyTensor(self.0.to_dtype(DType::F16)?))
+    }
+    /// As bfloat16.
+    fn bfloat16(&self) -> Result<PyTensor> {
+        Ok(PyTensor(self.0.to_dtype(DType::BF16)?))
+    }
+    /// As int32.
+    fn int(&self) -> Result<PyTensor> {
+        Ok(PyTensor(self.0.to_dtype(DType::I32)?))
+    }
+    /// As int64.
+    fn long(&self) -> Result<PyTensor> {
+        Ok(PyTensor(self.0.to_dtype(DType::I64)?))
+    }
+    /// As bool.
+    fn bool(&self) -> Result<PyTensor> {
+        Ok(PyTensor(self.0.to_dtype(DType::Bool)?))
+    }
+
+    /// Elements of self where `condition` holds, else of `other`.
+    #[pyo3(name = "where")]
+    fn where_(&self, condition: &Ob<'_>, other: &Ob<'_>) -> Result<PyTensor> {
+        let (condition, y) = (required(condition)?.tensor()?, required(other)?);
+        Ok(PyTensor(f::where_(&condition, (&self.0).into(), y.operand())?))
+    }
+}
+
+impl PyTensor {
+    pub(super) fn sizes(&self) -> Vec<i64> {
+        self.0.shape().iter().map(|&d| d as i64).collect()
+    }
+}
+
+/// Elements of `input` where `condition` holds, else of `other`.
+#[pyfunction]
+#[pyo3(name = "where")]
+pub fn where_(condition: &Ob<'_>, input: &Ob<'_>, other: &Ob<'_>) -> Result<PyTensor> {
+    let (x, y) = (required(input)?, required(other)?);
+    Ok(PyTensor(f::where_(&required(condition)?.tensor()?, x.operand(), y.operand())?))
+}

@@ -1,0 +1,162 @@
+//! The class `Tensor`.
+
+mod arithmetic;
+mod convert;
+mod create;
+mod index;
+mod inplace;
+mod layers;
+mod methods;
+mod repr;
+
+pub use create::{
+    arange, cat, empty, eye, from_data, full, full_like, manual_seed, ones, ones_like, rand, randn, stack, tensor,
+    zeros, zeros_like,
+};
+
+pub use layers::{batch_norm, conv2d, max_pool2d};
+pub use methods::where_;
+
+use lampyr::{Error, Tensor};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use crate::dtype::{PyDType, PyDevice, object};
+use crate::error::Result;
+
+/// A tensor: numbers of one type in one memory, seen under a shape.
+#[pyclass(name = "Tensor", module = "lampyr", subclass, weakref, frozen)]
+pub struct PyTensor(pub Tensor);
+
+#[pymethods]
+impl PyTensor {
+    /// A tensor over the memory of `data`, without history.
+    #[new]
+    #[pyo3(signature = (data, *, dtype = None, requires_grad = false))]
+    fn new(data: &Bound<'_, PyAny>, dtype: Option<&Bound<'_, PyAny>>, requires_grad: bool) -> Result<PyTensor> {
+        let made = crate::interop::asarray(data, dtype)?.get().0.detach();
+        if requires_grad {
+            made.requires_grad_(true)?;
+        }
+        Ok(PyTensor(made))
+    }
+
+    /// Sizes of the axes.
+    #[getter]
+    fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.0.shape())
+    }
+
+    /// Sizes of the axes, or of one of them.
+    #[pyo3(signature = (dim = None))]
+    fn size<'py>(&self, py: Python<'py>, dim: Option<i64>) -> Result<Bound<'py, PyAny>> {
+        match dim {
+            None => Ok(self.shape(py)?.into_any()),
+            Some(d) => {
+                let axis = lampyr::ops::common::axis(d, self.0.rank())?;
+                Ok(self.0.shape()[axis].into_pyobject(py).map_err(PyErr::from)?.into_any())
+            }
+        }
+    }
+
+    /// Steps of the axes, in elements.
+    fn stride<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.0.layout().strides.iter())
+    }
+
+    /// Element type.
+    #[getter]
+    fn dtype(&self, py: Python<'_>) -> PyResult<Py<PyDType>> {
+        object(py, self.0.dtype())
+    }
+
+    /// Where it lies.
+    #[getter]
+    fn device(&self) -> PyDevice {
+        PyDevice(self.0.device())
+    }
+
+    /// Number of axes.
+    #[getter]
+    fn ndim(&self) -> usize {
+        self.0.rank()
+    }
+
+    /// Number of axes.
+    fn dim(&self) -> usize {
+        self.0.rank()
+    }
+
+    /// Number of elements.
+    fn numel(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Bytes of one element.
+    #[getter]
+    fn itemsize(&self) -> usize {
+        self.0.dtype().size()
+    }
+
+    /// Bytes of all elements.
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.0.len() * self.0.dtype().size()
+    }
+
+    /// Whether the elements lie one after another in row-major order.
+    fn is_contiguous(&self) -> bool {
+        self.0.is_contiguous()
+    }
+
+    /// Address of the first element.
+    fn data_ptr(&self) -> usize {
+        self.0.host_ptr().map_or(0, |p| p as usize)
+    }
+
+    /// Whether the element type is a float type.
+    fn is_floating_point(&self) -> bool {
+        self.0.dtype().is_float()
+    }
+
+    fn __hash__(&self) -> usize {
+        // Clones of a Lampyr tensor are one tensor, so the shared part stands for its identity.
+        std::ptr::from_ref(self.0.layout()) as usize >> 4
+    }
+
+    fn __len__(&self) -> Result<usize> {
+        match self.0.shape().first() {
+            Some(&n) => Ok(n),
+            None => Err(Error::dtype("a 0-d tensor has no length").into()),
+        }
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
+        let Some(&n) = self.0.shape().first() else {
+            return Err(Error::dtype("a 0-d tensor cannot be iterated over").with_help("use item()").into());
+        };
+        let rows = (0..n as i64)
+            .map(|i| lampyr::functional::index(&self.0, &[lampyr::functional::Index::At(i)]).map(PyTensor))
+            .collect::<lampyr::Result<Vec<_>>>()?;
+        Ok(PyTuple::new(py, rows)?.try_iter()?.into_any())
+    }
+
+    fn __repr__(&self) -> Result<String> {
+        Ok(repr::format(&self.0)?)
+    }
+
+    fn __deepcopy__(&self, memo: &Bound<'_, PyAny>) -> Result<PyTensor> {
+        let _ = memo;
+        if !self.0.is_leaf() {
+            return Err(Error::autograd("only leaves can be deep-copied")
+                .with_help("use detach() or clone(), which says what becomes of the history")
+                .into());
+        }
+        let copy = self.0.copy_contiguous()?;
+        if self.0.requires_grad() {
+            copy.requires_grad_(true)?;
+            copy.set_grad(self.0.grad().map(|g| g.copy_contiguous()).transpose()?);
+        }
+        Ok(PyTensor(copy))
+    }
+}
