@@ -1,7 +1,7 @@
 use std::any::Any;
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use lampyr_base::alloc::MemoryStats;
 use lampyr_base::{Device, Error, Result};
@@ -72,9 +72,14 @@ pub trait Backend: Send + Sync {
 }
 
 static BACKENDS: RwLock<Vec<Arc<dyn Backend>>> = RwLock::new(Vec::new());
+static CPU: OnceLock<Arc<dyn Backend>> = OnceLock::new();
 
-/// Makes a device known; an earlier one for the same device is replaced.
+/// Makes a device known; an earlier one for the same device is replaced. The CPU stays the one registered first, so that
+/// looking it up takes no lock.
 pub fn register(backend: Arc<dyn Backend>) {
+    if backend.device() == Device::CPU && CPU.set(backend.clone()).is_err() {
+        return;
+    }
     let mut all = BACKENDS.write().unwrap_or_else(PoisonError::into_inner);
     all.retain(|b| b.device() != backend.device());
     all.push(backend);
@@ -89,7 +94,15 @@ pub fn backends() -> Vec<Arc<dyn Backend>> {
 ///
 /// # Errors
 /// [`lampyr_base::ErrorKind::Device`] when there is none.
+#[inline]
 pub fn backend(device: Device) -> Result<Arc<dyn Backend>> {
+    match CPU.get() {
+        Some(cpu) if device == Device::CPU => Ok(cpu.clone()),
+        _ => look_up(device),
+    }
+}
+
+fn look_up(device: Device) -> Result<Arc<dyn Backend>> {
     let all = BACKENDS.read().unwrap_or_else(PoisonError::into_inner);
     all.iter().find(|b| b.device() == device).cloned().ok_or_else(|| {
         let known = all.iter().map(|b| b.device().to_string()).collect::<Vec<_>>().join(", ");

@@ -2,6 +2,7 @@
 
 mod builder;
 mod fallback;
+mod fast;
 mod record;
 mod sequence;
 
@@ -60,6 +61,9 @@ pub(crate) fn run_and_record(op: &dyn Op, inputs: &[&Tensor]) -> Result<Outputs>
 
 /// Runs `op` without recording; `wanted` says which hidden outputs are made.
 pub(crate) fn compute(op: &dyn Op, inputs: &[&Tensor], wanted: &dyn Fn(usize) -> bool) -> Result<Outputs> {
+    if let Some(made) = fast::elementwise(op, inputs)? {
+        return Ok(smallvec::smallvec![Some(made)]);
+    }
     let facts: SmallVec<[Fact; 4]> = inputs.iter().map(|t| value_fact(t)).collect();
     let refs: SmallVec<[&Fact; 4]> = facts.iter().collect();
     let inferred = lampyr_ir::checked_infer(op, &refs)?;

@@ -1,0 +1,71 @@
+//! The short way for elementwise ops on equal types: no facts, no symbols, one output.
+
+use std::sync::Arc;
+
+use lampyr_backend::{Arg, ArgInfo, Launch, Reason};
+use lampyr_base::{DType, Layout, Result, broadcast_shapes};
+use lampyr_ir::{Class, Op};
+use lampyr_ops::registry;
+use smallvec::SmallVec;
+
+use super::fallback;
+use crate::storage::Storage;
+use crate::tensor::Tensor;
+use crate::trace;
+
+/// The result of an elementwise op whose inputs have one dtype that the op takes, when the device has a kernel for it;
+/// `None` sends the call the long way, which also makes the error messages.
+pub(super) fn elementwise(op: &dyn Op, inputs: &[&Tensor]) -> Result<Option<Tensor>> {
+    if op.class() != Class::Elementwise || inputs.is_empty() || inputs.len() > 4 {
+        return Ok(None);
+    }
+    let arity = op.arity();
+    let dtype = inputs[0].dtype();
+    let known = registry::builtin().get(op.id().0 as usize).is_some_and(|e| e.dtypes.contains(&dtype));
+    if !known || inputs.len() < arity.min || inputs.len() > arity.max || inputs[1..].iter().any(|t| t.dtype() != dtype)
+    {
+        return Ok(None);
+    }
+    let dtypes = [dtype; 4];
+    let Some(out_dtype) = op.scalar(&dtypes[..inputs.len()]).and_then(|e| e.outputs.first().map(|o| o.1)) else {
+        return Ok(None);
+    };
+    let layout = match layout(inputs) {
+        Some(layout) => layout,
+        None => return Ok(None),
+    };
+    let backend = inputs[0].backend()?;
+    let infos: SmallVec<[ArgInfo; 4]> = inputs.iter().map(|t| ArgInfo::new(dtype, t.layout())).collect();
+    let Some(kernel) = backend.kernels().find(op, &infos, &[ArgInfo::new(out_dtype, &layout)]) else {
+        return Ok(None);
+    };
+    let Some(bytes) = bytes(out_dtype, &layout) else { return Ok(None) };
+    let memory = backend.allocate(bytes)?;
+    let start = if trace::enabled() { trace::now() } else { 0 };
+    {
+        let args: SmallVec<[Arg; 4]> = inputs.iter().map(|t| t.arg()).collect();
+        let outputs = [Some(Arg::new(&memory, 0, out_dtype, &layout))];
+        let launch = Launch { op, inputs: &args, outputs: &outputs, workspace: None, packed: &[], backend: &*backend };
+        backend.enqueue(kernel, &launch)?;
+    }
+    fallback::note(op, kernel.name(), backend.device(), Reason::Kernel.code(), start, inputs);
+    Ok(Some(Tensor::over(Arc::new(Storage::new(memory, 0)), layout, out_dtype)))
+}
+
+fn layout(inputs: &[&Tensor]) -> Option<Layout> {
+    let first = inputs[0].layout();
+    if inputs[1..].iter().all(|t| t.shape() == inputs[0].shape()) {
+        let mut layout = if first.is_contiguous() { first.clone() } else { Layout::contiguous(&first.shape) };
+        layout.offset = 0;
+        return Some(layout);
+    }
+    let mut shape = first.shape.clone();
+    for t in &inputs[1..] {
+        shape = broadcast_shapes(&shape, t.shape()).ok()?;
+    }
+    Some(Layout::contiguous(&shape))
+}
+
+fn bytes(dtype: DType, layout: &Layout) -> Option<usize> {
+    dtype.bytes_for(lampyr_base::num_elements(&layout.shape).ok()?)
+}
