@@ -2,5 +2,6 @@
 //! torch, and the documents generated from the registry.
 
 pub mod goldens;
+pub mod graphs;
 pub mod loopback;
 pub mod runner;

@@ -4,5 +4,11 @@
 mod eager;
 #[path = "suite/goldens.rs"]
 mod goldens;
+#[path = "suite/graph.rs"]
+mod graph;
+#[path = "suite/paths.rs"]
+mod paths;
 #[path = "suite/tape.rs"]
 mod tape;
+#[path = "suite/training.rs"]
+mod training;

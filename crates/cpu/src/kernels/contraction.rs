@@ -3,8 +3,9 @@
 use lampyr_backend::{Arg, KernelTable, Launch, Packed, kernels};
 use lampyr_base::pool::{ThreadPool, num_threads};
 use lampyr_base::{Error, Result};
-use lampyr_ops::build::{Conv, ConvInputGrad, ConvWeightGrad, Gemm, Matmul};
+use lampyr_ops::build::{Conv, ConvInputGrad, ConvWeightGrad, FusedContraction, Gemm, Matmul};
 
+use super::tail::Tail;
 use crate::gemm::{Compute, Epilogue, PackedMatrix, Plan, Problem, Ready, Side, Start, Store, run};
 use crate::simd::Tier;
 
@@ -14,6 +15,7 @@ pub(super) fn register(table: &mut KernelTable) {
         Matmul => &super::matmul::MatmulKernel;
         Gemm => &super::gemm::GemmKernel;
         Conv => &super::conv::ConvKernel;
+        FusedContraction => &super::fused_contraction::FusedContractionKernel;
         ConvInputGrad => &super::conv_input_grad::ConvInputGradKernel;
         ConvWeightGrad => &super::conv_weight_grad::ConvWeightGradKernel;
     }
@@ -92,14 +94,14 @@ pub(super) enum Packs {
 }
 
 /// A product that is ready to run.
-pub(super) struct Product<'a, E, S> {
+pub(super) struct Product<'a, 'b, E, S> {
     pub sizes: Sizes,
     pub left: Side<'a, E>,
     pub right: Side<'a, E>,
     pub c: *mut S,
     pub alpha: E,
     pub start: Option<&'a dyn Start<E>>,
-    pub epilogue: Option<&'a dyn Epilogue>,
+    pub tail: Option<&'a Tail<'b>>,
 }
 
 /// Runs a product into a result without gaps.
@@ -109,7 +111,10 @@ pub(super) struct Product<'a, E, S> {
 ///
 /// # Errors
 /// When the workspace is too small, as after a change of the SIMD tier.
-pub(super) unsafe fn multiply<E: Compute, S: Store<E>>(p: &Product<E, S>, workspace: (*mut E, usize)) -> Result<()> {
+pub(super) unsafe fn multiply<E: Compute, S: Store<E>>(
+    p: &Product<'_, '_, E, S>,
+    workspace: (*mut E, usize),
+) -> Result<()> {
     let tier = Tier::current();
     let (_, m, n, _) = p.sizes;
     let ready = |side: &Side<E>| match side {
@@ -119,6 +124,10 @@ pub(super) unsafe fn multiply<E: Compute, S: Store<E>>(p: &Product<E, S>, worksp
     };
     let left = if let Side::Packed(_) = p.left { Ready::Packed } else { Ready::No };
     let plan = Plan::new::<E>(tier, p.sizes, (left, ready(&p.right)), !S::SAME);
+    let block = match p.tail {
+        Some(tail) => tail.blockwise(p.sizes)?,
+        None => None,
+    };
     if plan.workspace(1) > workspace.1 {
         return Err(Error::internal(format!("a workspace of {} elements is too small", workspace.1)));
     }
@@ -130,9 +139,12 @@ pub(super) unsafe fn multiply<E: Compute, S: Store<E>>(p: &Product<E, S>, worksp
         c_batch: m * n,
         alpha: p.alpha,
         start: p.start,
-        epilogue: p.epilogue,
+        epilogue: block.as_ref().map(|b| b as &dyn Epilogue),
     };
     // SAFETY: the caller's contract.
     unsafe { run(tier, &plan, &problem, &ThreadPool::global(), workspace) };
-    Ok(())
+    match p.tail.filter(|_| block.is_none()) {
+        Some(tail) => tail.whole(),
+        None => Ok(()),
+    }
 }

@@ -8,6 +8,7 @@ use lampyr_ops::common::sizes;
 
 use super::contraction::{Packs, Product, Sizes, address, floats, multiply, packed, product_bytes, workspace};
 use super::image::{Axis, Image, Window};
+use super::tail::Tail;
 use crate::gemm::{Batch, Compute, Operand, PackedMatrix, Side, Start, Store, Strided};
 use crate::simd::Tier;
 
@@ -114,10 +115,16 @@ impl Kernel for ConvKernel {
     }
 
     fn launch(&self, launch: &Launch) -> Result<()> {
-        let op: &Conv = launch.op()?;
-        let (x, w, out) = (&launch.inputs[0], &launch.inputs[1], launch.output(0)?);
-        let g = Geometry::new(op, x.layout, w.shape(), out.shape())?;
-        floats!(x.dtype, E, S => {
+        run(launch, None)
+    }
+}
+
+/// Runs it, with a scalar expression behind.
+pub(super) fn run(launch: &Launch, tail: Option<&Tail>) -> Result<()> {
+    let op: &Conv = launch.op()?;
+    let (x, w, out) = (&launch.inputs[0], &launch.inputs[1], launch.output(0)?);
+    let g = Geometry::new(op, x.layout, w.shape(), out.shape())?;
+    floats!(x.dtype, E, S => {
             let left = weights(address::<S>(w)?, g.images, g.groups, g.rows, g.inner);
             let image = g.image::<S>(address(x)?, x.layout);
             let flat = image.as_strided();
@@ -138,13 +145,12 @@ impl Kernel for ConvKernel {
                 c: address::<S>(out)?,
                 alpha: 1.0,
                 start: bias.as_ref().map(|b| b as &dyn Start<E>),
-                epilogue: None,
+                tail,
             };
             // SAFETY: layouts lie inside their memories and outputs overlap no input; sizes come from the layouts.
             unsafe { multiply(&product, workspace::<E>(launch)?) }?;
         }, _ => {});
-        Ok(())
-    }
+    Ok(())
 }
 
 /// Weights without gaps as left sides.

@@ -87,7 +87,7 @@ impl Kernel for ConvWeightGradKernel {
                 c: address::<S>(out)?,
                 alpha: 1.0,
                 start: None,
-                epilogue: None,
+                tail: None,
             };
             // SAFETY: layouts lie inside their memories and outputs overlap no input; sizes come from the layouts.
             unsafe { multiply(&product, workspace::<E>(launch)?) }?;

@@ -5,6 +5,7 @@ use lampyr_ops::build::Gemm;
 
 use super::contraction::{Product, address, floats, multiply, packed, workspace};
 use super::matmul::{Geometry, integers, pack_right};
+use super::tail::Tail;
 use crate::gemm::{Compute, Side, Start, Store};
 
 /// `factor * C`, broadcast.
@@ -74,37 +75,45 @@ impl Kernel for GemmKernel {
     }
 
     fn launch(&self, launch: &Launch) -> Result<()> {
-        let op: &Gemm = launch.op()?;
-        let (x, y, out) = (&launch.inputs[0], &launch.inputs[1], launch.output(0)?);
-        let g = geometry(op, x.layout, y.layout)?;
-        let (first, second) = if g.swapped { (y, x) } else { (x, y) };
-        floats!(x.dtype, E, S => {
-            let left = g.left.strided(address::<S>(first)?.cast_const(), &g.batch);
-            let right = g.right.strided(address::<S>(second)?.cast_const(), &g.batch);
-            let ready = if g.swapped { None } else { packed::<E>(launch, 1) };
-            let (rows, columns) = (out.layout.shape[0], out.layout.shape[1]);
-            let c = launch.inputs.get(2).filter(|_| op.beta != 0.0);
-            let mut shift = c.map(|c| Shift::<S, E>::new(c, rows, columns, op.beta as E)).transpose()?;
-            if let Some(shift) = shift.as_mut().filter(|_| g.swapped) {
-                std::mem::swap(&mut shift.row, &mut shift.column);
-            }
-            let product = Product {
-                sizes: g.sizes(),
-                left: Side::Operand(&left),
-                right: ready.map_or(Side::Operand(&right), Side::Packed),
-                c: address::<S>(out)?,
-                alpha: op.alpha as E,
-                start: shift.as_ref().map(|s| s as &dyn Start<E>),
-                epilogue: None,
-            };
-            // SAFETY: layouts lie inside their memories and outputs overlap no input; sizes come from the layouts.
-            unsafe { multiply(&product, workspace::<E>(launch)?) }?;
-        }, _ => {
-            integers(launch, &g)?;
-            scale(launch, op)?;
-        });
-        Ok(())
+        run(launch, None)
     }
+}
+
+/// Runs it, with a scalar expression behind.
+pub(super) fn run(launch: &Launch, tail: Option<&Tail>) -> Result<()> {
+    let op: &Gemm = launch.op()?;
+    let (x, y, out) = (&launch.inputs[0], &launch.inputs[1], launch.output(0)?);
+    let g = geometry(op, x.layout, y.layout)?;
+    let (first, second) = if g.swapped { (y, x) } else { (x, y) };
+    floats!(x.dtype, E, S => {
+        let left = g.left.strided(address::<S>(first)?.cast_const(), &g.batch);
+        let right = g.right.strided(address::<S>(second)?.cast_const(), &g.batch);
+        let ready = if g.swapped { None } else { packed::<E>(launch, 1) };
+        let (rows, columns) = (out.layout.shape[0], out.layout.shape[1]);
+        let c = launch.inputs.get(2).filter(|_| op.beta != 0.0);
+        let mut shift = c.map(|c| Shift::<S, E>::new(c, rows, columns, op.beta as E)).transpose()?;
+        if let Some(shift) = shift.as_mut().filter(|_| g.swapped) {
+            std::mem::swap(&mut shift.row, &mut shift.column);
+        }
+        let product = Product {
+            sizes: g.sizes(),
+            left: Side::Operand(&left),
+            right: ready.map_or(Side::Operand(&right), Side::Packed),
+            c: address::<S>(out)?,
+            alpha: op.alpha as E,
+            start: shift.as_ref().map(|s| s as &dyn Start<E>),
+            tail,
+        };
+        // SAFETY: layouts lie inside their memories and outputs overlap no input; sizes come from the layouts.
+        unsafe { multiply(&product, workspace::<E>(launch)?) }?;
+    }, _ => {
+        integers(launch, &g)?;
+        scale(launch, op)?;
+        if let Some(tail) = tail {
+            tail.whole()?;
+        }
+    });
+    Ok(())
 }
 
 /// `alpha * result + beta * C` for integers, in place.

@@ -6,6 +6,7 @@ use lampyr_base::{DType, Layout, Result, SmallVec, broadcast_shapes};
 use lampyr_ir::Op;
 
 use super::contraction::{Packs, Product, Sizes, address, floats, multiply, packed, product_bytes, workspace};
+use super::tail::Tail;
 use crate::gemm::{Batch, IntMatrix, PackedMatrix, Side, Store, Strided, int_matmul};
 use crate::simd::Tier;
 
@@ -134,27 +135,37 @@ impl Kernel for MatmulKernel {
     }
 
     fn launch(&self, launch: &Launch) -> Result<()> {
-        let (x, y, out) = (&launch.inputs[0], &launch.inputs[1], launch.output(0)?);
-        let g = Geometry::new(x.layout, y.layout)?;
-        let (first, second) = if g.swapped { (y, x) } else { (x, y) };
-        floats!(x.dtype, E, S => {
-            let left = g.left.strided(address::<S>(first)?.cast_const(), &g.batch);
-            let right = g.right.strided(address::<S>(second)?.cast_const(), &g.batch);
-            let ready = if g.swapped { None } else { packed::<E>(launch, 1) };
-            let product = Product {
-                sizes: g.sizes(),
-                left: Side::Operand(&left),
-                right: ready.map_or(Side::Operand(&right), Side::Packed),
-                c: address::<S>(out)?,
-                alpha: 1.0,
-                start: None,
-                epilogue: None,
-            };
-            // SAFETY: layouts lie inside their memories and outputs overlap no input; sizes come from the layouts.
-            unsafe { multiply(&product, workspace::<E>(launch)?) }?;
-        }, _ => integers(launch, &g)?);
-        Ok(())
+        run(launch, None)
     }
+}
+
+/// Runs it, with a scalar expression behind.
+pub(super) fn run(launch: &Launch, tail: Option<&Tail>) -> Result<()> {
+    let (x, y, out) = (&launch.inputs[0], &launch.inputs[1], launch.output(0)?);
+    let g = Geometry::new(x.layout, y.layout)?;
+    let (first, second) = if g.swapped { (y, x) } else { (x, y) };
+    floats!(x.dtype, E, S => {
+        let left = g.left.strided(address::<S>(first)?.cast_const(), &g.batch);
+        let right = g.right.strided(address::<S>(second)?.cast_const(), &g.batch);
+        let ready = if g.swapped { None } else { packed::<E>(launch, 1) };
+        let product = Product {
+            sizes: g.sizes(),
+            left: Side::Operand(&left),
+            right: ready.map_or(Side::Operand(&right), Side::Packed),
+            c: address::<S>(out)?,
+            alpha: 1.0,
+            start: None,
+            tail,
+        };
+        // SAFETY: layouts lie inside their memories and outputs overlap no input; sizes come from the layouts.
+        unsafe { multiply(&product, workspace::<E>(launch)?) }?;
+    }, _ => {
+        integers(launch, &g)?;
+        if let Some(tail) = tail {
+            tail.whole()?;
+        }
+    });
+    Ok(())
 }
 
 /// A product of integers.

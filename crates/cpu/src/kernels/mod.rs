@@ -4,14 +4,22 @@ mod contraction;
 mod conv;
 mod conv_input_grad;
 mod conv_weight_grad;
-pub(crate) mod copy;
-mod elementwise;
+mod fused_contraction;
 mod gemm;
 mod image;
 mod matmul;
+mod tail;
+
+mod concat;
+pub(crate) mod copy;
+mod elementwise;
+mod gather;
+mod known;
 mod operand;
+mod set_slice;
 
 use lampyr_backend::KernelTable;
+use lampyr_ops::build::*;
 
 /// Adds all kernels.
 pub(crate) fn register(table: &mut KernelTable) {
@@ -20,5 +28,13 @@ pub(crate) fn register(table: &mut KernelTable) {
 }
 
 fn register_plain(table: &mut KernelTable) {
+    lampyr_backend::kernels! { table;
+        Concat => &concat::ConcatKernel;
+        Constant => &known::ConstantKernel;
+        Gather => &gather::GatherKernel;
+        Numel => &known::NumelKernel;
+        SetSlice => &set_slice::SetSliceKernel;
+        ShapeOf => &known::ShapeOfKernel;
+    }
     table.add_general(&elementwise::ElementwiseKernel);
 }

@@ -1,8 +1,12 @@
 //! Matrix products and convolutions against their references.
 
+use std::sync::Arc;
+
 use lampyr_base::{DType, Dim};
 use lampyr_ir::case::{Case, CaseInput, SplitMix, View};
-use lampyr_ops::build::{Conv, ConvInputGrad, ConvWeightGrad, Gemm, Matmul};
+use lampyr_ir::scalar::{Binary, Compute, ScalarExpr};
+use lampyr_ir::{Fact, GraphBuilder, OpRef};
+use lampyr_ops::build::{Conv, ConvInputGrad, ConvWeightGrad, FusedContraction, Gemm, Matmul, add, conv, relu};
 
 use crate::support::{check, check_cases};
 
@@ -99,5 +103,40 @@ fn random_convolutions() {
         let ConvInputGrad { strides, pads, dilations, .. } = op.clone();
         let op = ConvWeightGrad { kernel: dims(&w), strides, pads, dilations, group };
         check(&Case::new(case("weight grad"), &op, vec![input(&x), input(&output)]));
+    }
+}
+
+#[test]
+fn cases_of_fused_contraction() {
+    check_cases::<FusedContraction>();
+}
+
+#[test]
+fn fused_convolutions() {
+    let op = Conv { strides: vec![2, 1], pads: vec![Dim::Known(1); 4], dilations: vec![1, 1], group: 2 };
+    let (x, w, y) = ([3, 4, 9, 8], [6, 2, 3, 3], [3, 6, 5, 8]);
+    let others: [&[usize]; 5] = [&y, &[6, 1, 1], &[3, 1, 1, 1], &[1, 8], &[5, 1]];
+    for (i, other) in others.into_iter().enumerate() {
+        for dtype in [DType::F32, DType::F64, DType::F16] {
+            let shapes: [&[usize]; 4] = [&x, &w, &w[..1], other];
+            let mut g = GraphBuilder::new("convolution");
+            let vars: Vec<_> =
+                shapes.iter().enumerate().map(|(i, s)| g.input(&format!("x{i}"), Fact::fixed(dtype, s))).collect();
+            let main = conv(&mut g, &op, &vars[0], &vars[1], Some(&vars[2])).expect("conv");
+            let sum = add(&mut g, &main, &vars[3]).expect("add");
+            let result = relu(&mut g, &sum).expect("relu");
+            g.output("y", &result).expect("output");
+            let mut e = ScalarExpr::new(&[dtype, dtype]);
+            let (a, b) = (e.load(0), e.load(1));
+            let sum = e.binary(Binary::Add, a, b);
+            let zero = e.constant(0.0, Compute::of(dtype));
+            let r = e.binary(Binary::Max, sum, zero);
+            let epilogue = Arc::new(e.store(r, dtype));
+            let fused = FusedContraction { main: OpRef::new(op.clone()), epilogue, body: Arc::new(g.finish()) };
+            let view = if i == 0 { View::Transposed } else { View::Contiguous };
+            let inputs = shapes.iter().map(|s| CaseInput::new(dtype, s).view(view)).collect();
+            let case = Case::new(format!("{other:?} {dtype}"), &fused, inputs);
+            check(&if dtype == DType::F16 { case.tolerance(2e-2, 1e-2) } else { case });
+        }
     }
 }

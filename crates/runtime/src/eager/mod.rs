@@ -8,13 +8,14 @@ mod sequence;
 
 pub use builder::{EagerBuilder, Sequence, Value};
 
-use lampyr_backend::{Accepts, Arg, ArgInfo, Backend, Choice, Kernel, Launch, resolve};
+use lampyr_backend::{Accepts, Arg, ArgInfo, Backend, Choice, Kernel, Launch, Reason, resolve};
 use lampyr_base::{DType, Error, Layout, Result, ResultExt, Shape};
 use lampyr_ir::{Class, Fact, Facts, Op, Saves};
 use smallvec::SmallVec;
 
 use crate::tape::{is_grad_enabled, no_grad};
 use crate::tensor::Tensor;
+use crate::trace;
 
 /// Outputs of one op; hidden ones are `None` when nothing needs them.
 pub(crate) type Outputs = SmallVec<[Option<Tensor>; 2]>;
@@ -80,7 +81,10 @@ pub(crate) fn compute(op: &dyn Op, inputs: &[&Tensor], wanted: &dyn Fn(usize) ->
     let out_infos: SmallVec<[ArgInfo; 2]> = known.iter().zip(&types).map(|(l, &d)| ArgInfo::new(d, l)).collect();
     match resolve(&*backend, op, &infos, &out_infos) {
         Choice::Kernel(kernel) => {
-            run_kernel(&*backend, kernel, op, inputs, layouts, &types, wanted).map_err(|e| context(e, op, inputs))
+            let start = if trace::enabled() { trace::now() } else { 0 };
+            let made = run_kernel(&*backend, kernel, op, inputs, layouts, &types, wanted);
+            fallback::note(op, kernel.name(), device, Reason::Kernel.code(), start, inputs);
+            made.map_err(|e| context(e, op, inputs))
         }
         Choice::Fallback(reason) => no_grad(|| fallback::run(&*backend, op, inputs, reason)),
     }
