@@ -1,10 +1,9 @@
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use lampyr_base::pool::ThreadPool;
 
 use super::operand::{Panel, Store};
 use super::packed::Side;
 use super::plan::Packing;
+use super::slots::Slots;
 use super::{Compute, DEPTH, Epilogue, Plan, Start};
 use crate::gemm::micro::Tile;
 use crate::simd::Tier;
@@ -41,37 +40,6 @@ unsafe impl<T: Send> Sync for Shared<T> {}
 impl<T> Shared<T> {
     fn at(&self, i: usize) -> *mut T {
         self.0.wrapping_add(i)
-    }
-}
-
-/// Scratch areas handed to running tasks.
-struct Slots(AtomicU64);
-
-struct Slot<'a> {
-    slots: &'a Slots,
-    index: usize,
-}
-
-impl Slots {
-    fn take(&self) -> Slot<'_> {
-        loop {
-            let free = self.0.load(Ordering::Relaxed);
-            let index = free.trailing_zeros() as usize;
-            if index < 64
-                && (self.0)
-                    .compare_exchange_weak(free, free & !(1 << index), Ordering::Acquire, Ordering::Relaxed)
-                    .is_ok()
-            {
-                return Slot { slots: self, index };
-            }
-            std::hint::spin_loop();
-        }
-    }
-}
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        self.slots.0.fetch_or(1 << self.index, Ordering::Release);
     }
 }
 
@@ -118,13 +86,12 @@ pub unsafe fn run<E: Compute, S: Store<E>>(
     let chunks = plan.tasks().div_ceil(plan.grain);
     let room = workspace_len.saturating_sub(plan.shared_left() + plan.shared_right());
     // Threads beyond the room that was asked for wait for their turn.
-    let count = room.checked_div(size).unwrap_or(64).clamp(1, 64);
-    let slots = Slots(AtomicU64::new(u64::MAX >> (64 - count)));
+    let slots = Slots::new(room.checked_div(size).unwrap_or(64));
     pool.parallel_for(chunks, &|i| {
         let slot = slots.take();
         for task in i * plan.grain..((i + 1) * plan.grain).min(plan.tasks()) {
             // SAFETY: the caller's contract; every task has its own block of the result, and the slot its own scratch.
-            unsafe { run.task(task, scratch.at(slot.index * size)) };
+            unsafe { run.task(task, scratch.at(slot.index() * size)) };
         }
     });
 }

@@ -10,6 +10,7 @@ mod micro;
 mod operand;
 mod packed;
 mod plan;
+mod slots;
 mod vector;
 
 use std::ops::Range;
@@ -22,6 +23,7 @@ pub use micro::Kernels;
 pub use operand::{Batch, Operand, Panel, Store, Strided};
 pub use packed::{PackedMatrix, Side};
 pub use plan::{Plan, Ready};
+pub(crate) use slots::Slots;
 pub use vector::Real;
 
 /// Length of the contraction between two additions to the result.

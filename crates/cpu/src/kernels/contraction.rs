@@ -3,7 +3,7 @@
 use lampyr_backend::{Arg, KernelTable, Launch, Packed, kernels};
 use lampyr_base::pool::{ThreadPool, num_threads};
 use lampyr_base::{Error, Result};
-use lampyr_ops::build::{Conv, ConvInputGrad, ConvWeightGrad, FusedContraction, Gemm, Matmul};
+use lampyr_ops::build::*;
 
 use super::tail::Tail;
 use crate::gemm::{Compute, Epilogue, PackedMatrix, Plan, Problem, Ready, Side, Start, Store, run};
@@ -18,6 +18,13 @@ pub(super) fn register(table: &mut KernelTable) {
         FusedContraction => &super::fused_contraction::FusedContractionKernel;
         ConvInputGrad => &super::conv_input_grad::ConvInputGradKernel;
         ConvWeightGrad => &super::conv_weight_grad::ConvWeightGradKernel;
+        GatherElements => &super::elements::GatherElementsKernel;
+        GlobalAveragePool => &super::global_average_pool::GlobalAveragePoolKernel;
+        IndexAdd => &super::elements::IndexAddKernel;
+        MaxPool => &super::max_pool::MaxPoolKernel;
+        Nonzero => &super::nonzero::NonzeroKernel;
+        ScatterAddElements => &super::elements::ScatterAddElementsKernel;
+        Topk => &super::topk::TopkKernel;
     }
 }
 

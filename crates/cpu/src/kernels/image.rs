@@ -31,12 +31,12 @@ impl Axis {
 
 /// Elements of one row of positions that one tap sees: `count` of them, `every` positions apart from position `first`
 /// on, in memory `step` apart from `from` on.
-struct Run<S> {
-    first: usize,
-    every: usize,
-    count: usize,
-    from: *const S,
-    step: isize,
+pub(super) struct Run<S> {
+    pub first: usize,
+    pub every: usize,
+    pub count: usize,
+    pub from: *const S,
+    pub step: isize,
 }
 
 /// Images `[batch, channels, ...]` with up to three spatial axes.
@@ -126,7 +126,7 @@ impl<S: Copy> Image<S> {
 
     /// Calls `visit(offset, run)` for each stretch of the `count` positions from `start` on that lies in one row, with
     /// the number of positions before it.
-    fn runs(
+    pub fn runs(
         &self,
         plane: *const S,
         tap: [usize; 3],
@@ -178,7 +178,8 @@ impl<S: Copy> Image<S> {
         (at / taps, Self::unflatten(self.axes.map(|a| a.taps), at % taps))
     }
 
-    fn next_tap(&self, channel: &mut usize, tap: &mut [usize; 3]) {
+    /// The tap behind `tap`, of the next channel after the last one.
+    pub fn next_tap(&self, channel: &mut usize, tap: &mut [usize; 3]) {
         for i in (0..3).rev() {
             tap[i] += 1;
             if tap[i] < self.axes[i].taps {

@@ -4,11 +4,17 @@ mod contraction;
 mod conv;
 mod conv_input_grad;
 mod conv_weight_grad;
+mod elements;
 mod fused_contraction;
 mod gemm;
+mod global_average_pool;
 mod image;
 mod matmul;
+mod max_pool;
+mod nonzero;
+mod number;
 mod tail;
+mod topk;
 
 mod concat;
 pub(crate) mod copy;
