@@ -55,7 +55,7 @@ const fn class_size(class: usize) -> usize {
 fn class_layout(class: usize) -> Layout {
     let size = class_size(class);
     let alignment = if size >= HUGE { HUGE } else { ALIGNMENT };
-    // `MAX_BYTES` keeps every class size, rounded up to the alignment, below `isize::MAX`.
+    // panic-ok: `MAX_BYTES` keeps every class size, rounded up to the alignment, below `isize::MAX`.
     Layout::from_size_align(size, alignment).expect("class sizes make valid layouts")
 }
 

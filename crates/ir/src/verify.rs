@@ -108,9 +108,7 @@ fn is_alive(graph: &Graph, v: ValueId) -> Result<()> {
 fn alive(graph: &Graph, _: &BTreeSet<Symbol>) -> Result<()> {
     graph.outputs.iter().try_for_each(|v| is_alive(graph, *v))?;
     graph.symbol_sources.values().try_for_each(|(v, _)| is_alive(graph, *v))?;
-    graph.nodes().try_for_each(|(_, node)| {
-        node.inputs.iter().try_for_each(|v| is_alive(graph, *v)).node(&node.name)
-    })
+    graph.nodes().try_for_each(|(_, node)| node.inputs.iter().try_for_each(|v| is_alive(graph, *v)).node(&node.name))
 }
 
 fn order(graph: &Graph, _: &BTreeSet<Symbol>) -> Result<()> {
@@ -231,5 +229,4 @@ fn bodies(graph: &Graph, outer: &BTreeSet<Symbol>) -> Result<()> {
 }
 
 #[cfg(test)]
-#[path = "verify_tests.rs"]
 mod tests;

@@ -8,11 +8,14 @@ use crate::{Class, Graph, HostTensor, OpRef, Patch, Source, ValueId};
 /// Larger constants are compared by identity only.
 const COMPARE_LIMIT: usize = 4096;
 
+/// An op with its inputs.
+type Call = (OpRef, SmallVec<[ValueId; 3]>);
+
 /// Makes nodes with equal ops and equal inputs one; the number of nodes that went. Ops that are not deterministic stay.
 pub fn common_subexpressions(graph: &mut Graph) -> Result<usize> {
     let mut canonical: HashMap<ValueId, ValueId> = HashMap::new();
     let mut constants: HashMap<HostTensor, ValueId> = HashMap::new();
-    let mut seen: HashMap<(OpRef, SmallVec<[ValueId; 3]>), SmallVec<[ValueId; 2]>> = HashMap::new();
+    let mut seen: HashMap<Call, SmallVec<[ValueId; 2]>> = HashMap::new();
     let outputs: HashSet<ValueId> = graph.outputs().iter().copied().collect();
     let mut patch = Patch::new("common subexpressions");
     let mut found = 0;

@@ -74,9 +74,7 @@ fn evaluate(graph: &Graph, node: &Node, made: &HashMap<ValueId, HostTensor>, lim
         .map(|v| made.get(v).or_else(|| graph.constant(*v)).cloned().map(HostValue::Tensor))
         .collect::<Option<_>>()?;
     let values = node.op.reference(&inputs).ok()?;
-    let fits = |v: &ValueId, t: &HostTensor| {
-        matches!(graph.fact(*v), Fact::Tensor(f) if f.dtype == t.dtype() && f.fixed_shape().as_deref() == Some(t.shape()))
-    };
+    let fits = |v: &ValueId, t: &HostTensor| matches!(graph.fact(*v), Fact::Tensor(f) if f.dtype == t.dtype() && f.fixed_shape().as_deref() == Some(t.shape()));
     let values: Vec<HostTensor> = values.iter().map(|v| v.tensor().cloned()).collect::<Result<_>>().ok()?;
     (values.len() == node.outputs.len() && node.outputs.iter().zip(&values).all(|(v, t)| fits(v, t))).then_some(values)
 }

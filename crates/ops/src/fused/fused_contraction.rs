@@ -110,7 +110,8 @@ impl OpType for FusedContraction {
 
     fn cases() -> Vec<Case> {
         let mut cases = Vec::new();
-        let shapes: [(&str, &[usize], &[usize], Option<&[usize]>); 5] = [
+        type Row<'a> = (&'a str, &'a [usize], &'a [usize], Option<&'a [usize]>);
+        let shapes: [Row; 5] = [
             ("bias_relu", &[5, 7], &[7, 9], None),
             ("residual", &[33, 16], &[16, 40], Some(&[33, 40])),
             ("batched", &[2, 3, 4], &[4, 5], Some(&[3, 1])),
