@@ -1,6 +1,7 @@
 //! The CPU device: SIMD kernels chosen at run time, on a shared thread pool and a caching allocator.
 
 mod backend;
+mod fold;
 pub mod gemm;
 mod kernels;
 mod memory;

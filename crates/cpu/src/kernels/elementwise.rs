@@ -88,7 +88,7 @@ impl Kernel for ElementwiseKernel {
     }
 }
 
-fn tensor<'a>(arg: &Arg<'a>, layout: &'a Layout) -> Result<Tensor<'a>> {
+pub(super) fn tensor<'a>(arg: &Arg<'a>, layout: &'a Layout) -> Result<Tensor<'a>> {
     let first = start(arg)?;
     let (low, high) = arg.layout.span();
     let zero = first as usize;

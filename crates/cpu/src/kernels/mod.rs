@@ -16,13 +16,17 @@ mod number;
 mod tail;
 mod topk;
 
+mod batch_norm;
 mod concat;
 pub(crate) mod copy;
 mod elementwise;
 mod gather;
 mod known;
-mod operand;
+pub(crate) mod operand;
+mod random;
+mod reduce;
 mod set_slice;
+mod softmax;
 
 use lampyr_backend::KernelTable;
 use lampyr_ops::build::*;
@@ -35,12 +39,22 @@ pub(crate) fn register(table: &mut KernelTable) {
 
 fn register_plain(table: &mut KernelTable) {
     lampyr_backend::kernels! { table;
+        BatchNorm => &batch_norm::BatchNormKernel;
         Concat => &concat::ConcatKernel;
         Constant => &known::ConstantKernel;
+        Dropout => &random::DropoutKernel;
         Gather => &gather::GatherKernel;
+        LogSoftmax => &softmax::LogSoftmaxKernel;
         Numel => &known::NumelKernel;
+        RandomNormal => &random::NormalKernel;
+        RandomUniform => &random::UniformKernel;
+        ReduceMax => &reduce::ReduceKernel;
+        ReduceMean => &reduce::ReduceKernel;
+        ReduceSum => &reduce::ReduceKernel;
         SetSlice => &set_slice::SetSliceKernel;
         ShapeOf => &known::ShapeOfKernel;
+        Softmax => &softmax::SoftmaxKernel;
+        SumToShape => &reduce::ReduceKernel;
     }
     table.add_general(&elementwise::ElementwiseKernel);
 }

@@ -96,6 +96,27 @@ pub fn erf<L: Level>(x: f32) -> f32 {
     if t > 0.927_734_4 { far } else { near }
 }
 
+/// Sine and cosine of `turns` full turns, for `0 <= turns < 1`, within 1e-7; polynomials after Cephes' `sinf`.
+#[inline(always)]
+pub fn sin_cos_turns<L: Level>(turns: f32) -> (f32, f32) {
+    const ROUND: f32 = 12582912.0;
+    let shifted = fma32::<L>(turns, 4.0, ROUND);
+    let quarter = shifted.to_bits() & 3;
+    let t = fma32::<L>(turns, 4.0, ROUND - shifted) * std::f32::consts::FRAC_PI_2;
+    let s = t * t;
+    let p = fma32::<L>(-1.951_529_6e-4, s, 8.332_161e-3);
+    let p = fma32::<L>(p, s, -1.666_665_5e-1);
+    let sin = fma32::<L>(p * s, t, t);
+    let q = fma32::<L>(2.443_315_7e-5, s, -1.388_731_6e-3);
+    let q = fma32::<L>(q, s, 4.166_664_6e-2);
+    let cos = fma32::<L>(q * s, s, fma32::<L>(-0.5, s, 1.0));
+    let odd = quarter & 1 == 1;
+    let (a, b) = if odd { (cos, sin) } else { (sin, cos) };
+    let a = if quarter >= 2 { -a } else { a };
+    let b = if quarter == 1 || quarter == 2 { -b } else { b };
+    (a, b)
+}
+
 /// IEEE half to single precision, exact (after F. Giesen, "half to float done quick").
 #[inline(always)]
 pub fn from_f16(h: u16) -> f32 {
@@ -195,6 +216,16 @@ mod tests {
         #[cfg(target_arch = "x86_64")]
         for tier in super::super::Tier::available() {
             run(tier, All);
+        }
+    }
+
+    #[test]
+    fn turns_are_accurate() {
+        for i in 0..1 << 16 {
+            let turns = i as f32 / 65536.0;
+            let (sin, cos) = sin_cos_turns::<Baseline>(turns);
+            let want = (f64::from(turns) * std::f64::consts::TAU).sin_cos();
+            assert!((f64::from(sin) - want.0).abs() < 2e-7 && (f64::from(cos) - want.1).abs() < 2e-7, "{turns}");
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod lane;
 pub mod level;
 pub mod math;
+pub mod philox;
 pub mod prim;
 
 pub use level::{Job, Level, run};

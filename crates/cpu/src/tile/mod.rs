@@ -3,9 +3,11 @@
 mod nest;
 mod operand;
 mod program;
+mod reader;
 mod run;
 
 pub(crate) use nest::{Nest, runs};
 pub(crate) use operand::strided;
 pub(crate) use program::Program;
+pub(crate) use reader::Reader;
 pub(crate) use run::{Tensor, execute, grain};
