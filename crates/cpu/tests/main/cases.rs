@@ -84,7 +84,6 @@ fn decomposes(p: &Prepared) -> bool {
 }
 
 #[test]
-#[ignore = "kernels of other ops are still missing"]
 fn float32_never_falls_back() {
     let mut findings = Vec::new();
     for p in all() {
