@@ -65,11 +65,11 @@ impl Queue {
 
     pub fn reserve(&self, len: usize) -> Result<u64> {
         let mut state = self.state();
-        let active = state.stats.active_bytes as usize;
+        let active = state.stats.active_bytes;
         if let Some(limit) = state.stats.limit_bytes
-            && active + len > limit as usize
+            && active + len > limit
         {
-            return Err(AllocError { requested: len, active, limit: Some(limit as usize) }.into());
+            return Err(AllocError { requested: len, active, limit: Some(limit) }.into());
         }
         state.next += 1;
         state.stats.active_bytes += len;

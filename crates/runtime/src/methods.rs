@@ -244,7 +244,7 @@ impl Tensor {
             return Err(fail());
         }
         let rest = match free {
-            1 if known > 0 && self.len() % known == 0 => self.len() / known,
+            1 if known > 0 && self.len().is_multiple_of(known) => self.len() / known,
             1 => return Err(fail()),
             _ => 1,
         };

@@ -89,10 +89,10 @@ impl Builder for EagerBuilder {
         if op.class() == Class::Control {
             return sequence::control(self, op, inputs);
         }
-        if inputs.is_empty() || op.arity().max == 0 {
-            if let Some(made) = op.decompose(self, inputs) {
-                return made;
-            }
+        if inputs.is_empty()
+            && let Some(made) = op.decompose(self, inputs)
+        {
+            return made;
         }
         let tensors = inputs.iter().map(Tensor::from_var).collect::<Result<Vec<_>>>()?;
         let made = run_and_record(op, &tensors.iter().collect::<Vec<_>>())?;

@@ -149,8 +149,8 @@ impl Tensor {
     /// The gradient collected by backward passes.
     pub fn grad(&self) -> Option<Tensor> {
         let cell = self.autograd().leaf.clone()?;
-        let grad = cell.lock().clone();
-        grad
+        let grad = cell.lock();
+        grad.clone()
     }
 
     /// Replaces or clears the gradient.

@@ -22,7 +22,7 @@ impl TensorValue {
     pub fn of(tensor: &Tensor) -> Result<TensorValue> {
         let storage = tensor.storage();
         let size = tensor.dtype().size();
-        if storage.base % size != 0 {
+        if !storage.base.is_multiple_of(size) {
             return TensorValue::of(&tensor.copy_contiguous()?);
         }
         let mut layout = tensor.layout().clone();
