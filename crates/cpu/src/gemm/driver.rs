@@ -30,7 +30,7 @@ pub struct Problem<'a, E, S> {
 
 /// A pointer that tasks share; they touch disjoint parts.
 #[derive(Clone, Copy)]
-struct Shared<T>(*mut T);
+pub(super) struct Shared<T>(pub *mut T);
 
 // SAFETY: tasks write disjoint parts of what it points to.
 unsafe impl<T: Send> Send for Shared<T> {}
@@ -38,7 +38,7 @@ unsafe impl<T: Send> Send for Shared<T> {}
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
-    fn at(&self, i: usize) -> *mut T {
+    pub fn at(&self, i: usize) -> *mut T {
         self.0.wrapping_add(i)
     }
 }

@@ -4,6 +4,7 @@
 //! multiply-add per element: the bits of a result do not depend on the number of threads, on the block it lies in, or on
 //! the SIMD tier.
 
+mod dots;
 mod driver;
 mod integer;
 mod micro;
@@ -17,6 +18,7 @@ use std::ops::Range;
 
 use crate::simd::Tier;
 
+pub use dots::{Dots, dots, suits as dots_suit};
 pub use driver::{Problem, run};
 pub use integer::{IntMatrix, Wrapping, int_matmul};
 pub use micro::Kernels;

@@ -1,15 +1,16 @@
 use std::sync::Arc;
 
 use lampyr_backend::{Accepts, Arg, ArgInfo, Kernel, Launch, Packed};
-use lampyr_base::{Dim, Layout, Result};
+use lampyr_base::{DType, Dim, Layout, Result};
 use lampyr_ir::Op;
 use lampyr_ops::build::Conv;
 use lampyr_ops::common::sizes;
 
 use super::contraction::{Packs, Product, Sizes, address, floats, multiply, packed, product_bytes, workspace};
+use super::depthwise::Depthwise;
 use super::image::{Axis, Image, Window};
 use super::tail::Tail;
-use crate::gemm::{Batch, Compute, Operand, PackedMatrix, Side, Start, Store, Strided};
+use crate::gemm::{Batch, Compute, Epilogue, Operand, PackedMatrix, Side, Start, Store, Strided};
 use crate::simd::Tier;
 
 /// A bias for each row of each group.
@@ -60,6 +61,11 @@ impl Geometry {
 
     pub fn sizes(&self) -> Sizes {
         (self.images * self.groups, self.rows, self.columns, self.inner)
+    }
+
+    /// Whether results see one channel each, too few at a time for a matrix product.
+    fn is_depthwise(&self) -> bool {
+        self.channels == 1 && self.rows <= 4 && self.groups > 1
     }
 
     pub fn image<S>(&self, data: *const S, x: &Layout) -> Image<S> {
@@ -124,6 +130,13 @@ pub(super) fn run(launch: &Launch, tail: Option<&Tail>) -> Result<()> {
     let op: &Conv = launch.op()?;
     let (x, w, out) = (&launch.inputs[0], &launch.inputs[1], launch.output(0)?);
     let g = Geometry::new(op, x.layout, w.shape(), out.shape())?;
+    if g.is_depthwise() {
+        match x.dtype {
+            DType::F32 => return depthwise::<f32>(launch, &g, tail),
+            DType::F64 => return depthwise::<f64>(launch, &g, tail),
+            _ => {}
+        }
+    }
     floats!(x.dtype, E, S => {
             let left = weights(address::<S>(w)?, g.images, g.groups, g.rows, g.inner);
             let image = g.image::<S>(address(x)?, x.layout);
@@ -157,4 +170,33 @@ pub(super) fn run(launch: &Launch, tail: Option<&Tail>) -> Result<()> {
 pub(super) fn weights<S>(data: *const S, images: usize, groups: usize, rows: usize, inner: usize) -> Strided<S> {
     let batch = Batch::new(&[images, groups], &[0, (rows * inner) as isize]);
     Strided { data, outer: inner as isize, inner: 1, batch }
+}
+
+fn depthwise<E: Compute>(launch: &Launch, g: &Geometry, tail: Option<&Tail>) -> Result<()> {
+    let (x, w, out) = (&launch.inputs[0], &launch.inputs[1], launch.output(0)?);
+    let image = g.image::<E>(address(x)?, x.layout);
+    let bias = match launch.inputs.get(2) {
+        Some(b) => Some((address::<E>(b)?.cast_const(), b.layout.strides[0])),
+        None => None,
+    };
+    let block = match tail {
+        Some(tail) => tail.blockwise(g.sizes())?,
+        None => None,
+    };
+    let depthwise = Depthwise {
+        image: &image,
+        batch: g.images * g.groups,
+        groups: g.groups,
+        rows: g.rows,
+        weights: address(w)?,
+        bias,
+        out: address(out)?,
+        epilogue: block.as_ref().map(|b| b as &dyn Epilogue),
+    };
+    // SAFETY: layouts lie inside their memories and outputs overlap no input; sizes come from the layouts.
+    unsafe { depthwise.run() };
+    match tail.filter(|_| block.is_none()) {
+        Some(tail) => tail.whole(),
+        None => Ok(()),
+    }
 }

@@ -6,7 +6,7 @@ use lampyr_ops::build::Gemm;
 use super::contraction::{Product, address, floats, multiply, packed, workspace};
 use super::matmul::{Geometry, integers, pack_right};
 use super::tail::Tail;
-use crate::gemm::{Compute, Side, Start, Store};
+use crate::gemm::{Compute, Dots, Side, Start, Store, dots, dots_suit};
 
 /// `factor * C`, broadcast.
 pub(super) struct Shift<S, E> {
@@ -94,6 +94,12 @@ pub(super) fn run(launch: &Launch, tail: Option<&Tail>) -> Result<()> {
         let mut shift = c.map(|c| Shift::<S, E>::new(c, rows, columns, op.beta as E)).transpose()?;
         if let Some(shift) = shift.as_mut().filter(|_| g.swapped) {
             std::mem::swap(&mut shift.row, &mut shift.column);
+        }
+        if ready.is_none() && dots_suit(g.m, &left, &right) {
+            let (sizes, c, alpha) = (g.sizes(), address::<S>(out)?, op.alpha as E);
+            // SAFETY: layouts lie inside their memories and outputs overlap no input; sizes come from the layouts.
+            unsafe { dots::<E, S>(&Dots { sizes, left: &left, right: &right, c, alpha, start: shift.as_ref().map(|s| s as &dyn Start<E>) }) };
+            return tail.map_or(Ok(()), Tail::whole);
         }
         let product = Product {
             sizes: g.sizes(),

@@ -119,13 +119,15 @@ impl<S: Copy> Image<S> {
         Some(Strided { data: self.data, outer: flat.strides[0], inner: self.channel, batch: self.batch.clone() })
     }
 
-    fn unflatten(sizes: [usize; 3], at: usize) -> [usize; 3] {
+    /// The index of element `at` of a box.
+    pub fn unflatten(sizes: [usize; 3], at: usize) -> [usize; 3] {
         let inner = sizes[1] * sizes[2];
         [at / inner, at / sizes[2] % sizes[1], at % sizes[2]]
     }
 
     /// Calls `visit(offset, run)` for each stretch of the `count` positions from `start` on that lies in one row, with
     /// the number of positions before it.
+    #[inline(always)]
     pub fn runs(
         &self,
         plane: *const S,

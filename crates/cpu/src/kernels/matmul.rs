@@ -7,7 +7,7 @@ use lampyr_ir::Op;
 
 use super::contraction::{Packs, Product, Sizes, address, floats, multiply, packed, product_bytes, workspace};
 use super::tail::Tail;
-use crate::gemm::{Batch, IntMatrix, PackedMatrix, Side, Store, Strided, int_matmul};
+use crate::gemm::{Batch, Dots, IntMatrix, PackedMatrix, Side, Store, Strided, dots, dots_suit, int_matmul};
 use crate::simd::Tier;
 
 /// One side of a product in memory.
@@ -148,6 +148,12 @@ pub(super) fn run(launch: &Launch, tail: Option<&Tail>) -> Result<()> {
         let left = g.left.strided(address::<S>(first)?.cast_const(), &g.batch);
         let right = g.right.strided(address::<S>(second)?.cast_const(), &g.batch);
         let ready = if g.swapped { None } else { packed::<E>(launch, 1) };
+        if ready.is_none() && dots_suit(g.m, &left, &right) {
+            let (sizes, c, alpha) = (g.sizes(), address::<S>(out)?, 1.0);
+            // SAFETY: layouts lie inside their memories and outputs overlap no input; sizes come from the layouts.
+            unsafe { dots::<E, S>(&Dots { sizes, left: &left, right: &right, c, alpha, start: None }) };
+            return tail.map_or(Ok(()), Tail::whole);
+        }
         let product = Product {
             sizes: g.sizes(),
             left: Side::Operand(&left),

@@ -4,6 +4,7 @@ mod contraction;
 mod conv;
 mod conv_input_grad;
 mod conv_weight_grad;
+mod depthwise;
 mod elements;
 mod fused_contraction;
 mod gemm;

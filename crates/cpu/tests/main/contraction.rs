@@ -8,7 +8,8 @@ use lampyr_ir::scalar::{Binary, Compute, ScalarExpr};
 use lampyr_ir::{Fact, GraphBuilder, OpRef};
 use lampyr_ops::build::{Conv, ConvInputGrad, ConvWeightGrad, FusedContraction, Gemm, Matmul, add, conv, relu};
 
-use crate::support::{check, check_cases};
+use crate::harness::Settings;
+use crate::support::{check, check_cases, time};
 
 #[test]
 fn cases_of_matmul() {
@@ -138,5 +139,54 @@ fn fused_convolutions() {
             let case = Case::new(format!("{other:?} {dtype}"), &fused, inputs);
             check(&if dtype == DType::F16 { case.tolerance(2e-2, 1e-2) } else { case });
         }
+    }
+}
+
+/// `cargo test -p lampyr-cpu --release -- --ignored --nocapture gflops`
+#[test]
+#[ignore = "a measurement"]
+fn gflops_of_convolutions() {
+    let cpu = lampyr_cpu::backend();
+    let settings = Settings::lock();
+    // Channels, size, result channels, taps, stride, groups.
+    let shapes = [
+        (3, 224, 64, 7, 2, 1),
+        (64, 56, 64, 1, 1, 1),
+        (64, 56, 64, 3, 1, 1),
+        (128, 56, 128, 3, 2, 1),
+        (128, 28, 128, 3, 1, 1),
+        (256, 14, 1024, 1, 1, 1),
+        (256, 14, 256, 3, 1, 1),
+        (512, 7, 512, 3, 1, 1),
+        (96, 112, 96, 3, 2, 96),
+        (384, 14, 384, 3, 1, 384),
+    ];
+    for (channels, size, rows, taps, stride, group) in shapes {
+        let pad = (taps - 1) / 2;
+        let out = (size + 2 * pad - taps) / stride + 1;
+        let (x, w, y) = ([1, channels, size, size], [rows, channels / group, taps, taps], [1, rows, out, out]);
+        let (strides, dilations, pads) = (vec![stride as i64; 2], vec![1, 1], vec![Dim::from(pad); 4]);
+        let conv = Conv { strides, pads, dilations, group: group as i64 };
+        let flops = 2.0 * (rows * out * out * channels / group * taps * taps) as f64;
+        print!("{channels} x {size}, {rows} x {taps}, stride {stride}, {group} groups:");
+        let Conv { strides, pads, dilations, group } = conv.clone();
+        let input = ConvInputGrad { input: vec![Dim::from(size); 2], strides, pads, dilations, group };
+        let Conv { strides, pads, dilations, group } = conv.clone();
+        let weight = ConvWeightGrad { kernel: vec![Dim::from(taps); 2], strides, pads, dilations, group };
+        let ops: [(&str, OpRef, [&[usize]; 2], &[usize]); 3] = [
+            ("conv", OpRef::new(conv), [&x, &w], &y),
+            ("input grad", OpRef::new(input), [&y, &w], &x),
+            ("weight grad", OpRef::new(weight), [&x, &y], &w),
+        ];
+        for (name, op, inputs, output) in &ops {
+            let tensors = inputs.map(|s| CaseInput::new(DType::F32, s).storage(0).expect("input"));
+            print!("  {name}");
+            for threads in [1, 2] {
+                settings.set(lampyr_cpu::simd::Tier::current(), threads);
+                let time = time(&cpu, &**op, &tensors, output, true);
+                print!(" {:.0}", flops / time * 1e-9);
+            }
+        }
+        println!();
     }
 }

@@ -115,3 +115,29 @@ pub fn check(case: &Case) {
 pub fn check_cases<T: OpType>() {
     T::cases().iter().for_each(check);
 }
+
+/// Seconds of one launch, the best of several.
+pub fn time(cpu: &CpuBackend, op: &dyn Op, inputs: &[(HostTensor, Layout)], shape: &[usize], pack: bool) -> f64 {
+    let placed: Vec<_> = inputs.iter().map(|(t, l)| (reference::to_device(cpu, t).expect("memory").0, l)).collect();
+    let args: Vec<Arg> = placed.iter().zip(inputs).map(|((m, l), (t, _))| Arg::new(m, 0, t.dtype(), l)).collect();
+    let infos: Vec<ArgInfo> = args.iter().map(Arg::info).collect();
+    let layout = Layout::contiguous(shape);
+    let out = ArgInfo::new(args[0].dtype, &layout);
+    let kernel = cpu.kernels().find(op, &infos, &[out]).expect("a kernel");
+    let packed: Vec<_> = (0..args.len())
+        .map(|i| if pack { kernel.pack(op, i, &args[i]).transpose().expect("packed") } else { None })
+        .collect();
+    let bytes = kernel.workspace(op, &infos, &[out]);
+    let scratch = cpu.allocate(bytes).expect("workspace");
+    let scratch_layout = Layout::contiguous(&[bytes]);
+    let memory = cpu.allocate(layout.len() * out.dtype.size()).expect("memory");
+    let outputs = [Some(Arg::new(&memory, 0, out.dtype, &layout))];
+    let workspace = (bytes > 0).then(|| Arg::new(&scratch, 0, lampyr_base::DType::U8, &scratch_layout));
+    let launch = Launch { op, inputs: &args, outputs: &outputs, workspace, packed: &packed, backend: cpu };
+    let one = || {
+        let start = std::time::Instant::now();
+        cpu.enqueue(kernel, &launch).expect("launch");
+        start.elapsed().as_secs_f64()
+    };
+    (0..12).map(|_| one()).fold(f64::MAX, f64::min)
+}
