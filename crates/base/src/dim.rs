@@ -266,6 +266,11 @@ impl Dim {
 
     /// Quotient rounded up, for positive divisors.
     pub fn ceil_div(&self, other: &Dim) -> Dim {
+        if let (Dim::Known(a), Dim::Known(b)) = (self, other)
+            && *b > 0
+        {
+            return Dim::Known(a.div_euclid(*b) + i64::from(a.rem_euclid(*b) != 0));
+        }
         self.add(other).sub(&Dim::Known(1)).floor_div(other)
     }
 

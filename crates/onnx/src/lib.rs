@@ -1,1 +1,10 @@
-//! lampyr-onnx
+//! ONNX models: reading them into graphs, and writing graphs as models.
+
+mod export;
+mod external;
+mod import;
+pub mod pb;
+mod tensor;
+
+pub use export::export;
+pub use import::{Imported, load, load_path};

@@ -58,6 +58,9 @@ impl MaxPool {
     }
 }
 
+/// The largest batch, counted in channels, whose indices an ONNX node may ask for.
+const MOST_PLANES: usize = 1 << 24;
+
 fn import(node: &dyn OnnxNode, b: &mut dyn Builder, inputs: &[Option<Var>]) -> Result<Vars> {
     let x = required(inputs, 0)?;
     let xf = b.tensor_fact(&x)?;
@@ -77,8 +80,13 @@ fn import(node: &dyn OnnxNode, b: &mut dyn Builder, inputs: &[Option<Var>]) -> R
         // ONNX counts in the whole tensor, not in the plane of one channel.
         let sizes =
             xf.fixed_shape().ok_or_else(|| Error::unsupported("MaxPool indices of a tensor of unknown size"))?;
-        let plane: usize = sizes[2..].iter().product();
-        let starts: Vec<i64> = (0..sizes[0] * sizes[1]).map(|i| (i * plane) as i64).collect();
+        let planes = lampyr_base::num_elements(&sizes[..2])?;
+        let all = lampyr_base::num_elements(&sizes)?;
+        if planes > MOST_PLANES {
+            return Err(Error::unsupported(format!("MaxPool indices over {planes} channels")));
+        }
+        let plane = all.checked_div(planes).unwrap_or(0);
+        let starts: Vec<i64> = (0..planes).map(|i| (i * plane) as i64).collect();
         let mut shape = vec![1; xf.rank()];
         shape[..2].copy_from_slice(&sizes[..2]);
         let starts = b.constant(HostTensor::from_slice(&shape, &starts)?)?;

@@ -88,6 +88,8 @@ impl Op for Squeeze {
     fn to_onnx(&self, _inputs: &[&Fact]) -> Option<OnnxExport> {
         let export = OnnxExport::new("Squeeze", 13);
         Some(match &self.axes {
+            // Some runtimes read an empty list as "all".
+            Some(axes) if axes.is_empty() => OnnxExport::new("Identity", 13),
             Some(axes) => export.input(HostTensor::ints(axes).ok()?),
             None => export,
         })

@@ -1,0 +1,281 @@
+//! From a graph to the bytes of a model.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use lampyr_base::{Dim, Error, Missing, Result};
+use lampyr_ir::onnx::{OnnxAttr, OnnxExport, dtype_to_onnx};
+use lampyr_ir::{
+    Builder, Fact, Graph, GraphBuilder, HostTensor, Node, Op, OpRef, SequenceFact, Source, TensorFact, ValueId, Var,
+    Vars,
+};
+use prost::Message;
+
+use crate::pb::{
+    AttributeProto, AttributeType, ElementType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorType,
+    TypeProto, TypeValue, ValueInfoProto,
+};
+use crate::tensor::{write, write_shape};
+
+/// The oldest operator set that is written.
+const FIRST_OPSET: u32 = 13;
+
+/// Writes `graph` as an ONNX model of the standard operator set. Ops without an ONNX operator of their own are written
+/// out with others where they can be; symbolic sizes of inputs and outputs become named ones.
+///
+/// # Errors
+/// [`lampyr_base::ErrorKind::Unsupported`] with everything that ONNX cannot say.
+pub fn export(graph: &Graph) -> Result<Vec<u8>> {
+    let graph = written_out(graph)?;
+    let mut writer = Writer { opset: FIRST_OPSET, ..Writer::default() };
+    let proto = writer.graph(&graph)?;
+    if !writer.missing.is_empty() {
+        let all = writer.missing.into_iter().map(|(what, nodes)| Missing { what, nodes });
+        return Err(Error::unsupported_list(all.collect()));
+    }
+    let model = ModelProto {
+        ir_version: Some(ir_version(writer.opset)),
+        producer_name: "lampyr".to_string(),
+        producer_version: env!("CARGO_PKG_VERSION").to_string(),
+        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: writer.opset.into() }],
+        graph: Some(proto),
+        ..ModelProto::default()
+    };
+    Ok(model.encode_to_vec())
+}
+
+/// The first version of the format in which an operator set was published (ONNX, "Versioning").
+fn ir_version(opset: u32) -> i64 {
+    match opset {
+        0..=14 => 7,
+        15..=18 => 8,
+        19..=20 => 9,
+        21..=22 => 10,
+        _ => 11,
+    }
+}
+
+/// Copies a graph; ops that ONNX does not know are replaced by what they stand for.
+struct Spelling(GraphBuilder);
+
+impl Builder for Spelling {
+    fn apply(&mut self, op: &dyn Op, inputs: &[Var]) -> Result<Vars> {
+        let facts = inputs.iter().map(|v| self.0.fact(v)).collect::<Result<Vec<_>>>()?;
+        if op.to_onnx(&facts.iter().collect::<Vec<_>>()).is_none()
+            && let Some(Ok(made)) = op.decompose(self, inputs)
+        {
+            return Ok(made);
+        }
+        self.0.apply(op, inputs)
+    }
+    fn fact(&self, var: &Var) -> Result<Fact> {
+        self.0.fact(var)
+    }
+    fn constant(&mut self, value: HostTensor) -> Result<Var> {
+        self.0.constant(value)
+    }
+    fn read(&mut self, var: &Var) -> Result<Option<HostTensor>> {
+        self.0.read(var)
+    }
+    fn dims(&mut self, var: &Var) -> Result<Vec<Dim>> {
+        self.0.dims(var)
+    }
+    fn scope(&mut self, name: &str) {
+        self.0.scope(name);
+    }
+}
+
+fn written_out(graph: &Graph) -> Result<Graph> {
+    let mut b = Spelling(GraphBuilder::new(&graph.name));
+    let inputs: Vec<Var> =
+        graph.inputs().iter().map(|v| b.0.input(&graph.value(*v).name, graph.fact(*v).clone())).collect();
+    let outputs = lampyr_ir::interpret::inline(&mut b, graph, &inputs)?;
+    for (id, var) in graph.outputs().iter().zip(&outputs) {
+        b.0.output(&graph.value(*id).name, var)?;
+    }
+    let mut graph = b.0.finish();
+    graph.remove_dead();
+    Ok(graph)
+}
+
+#[derive(Default)]
+struct Writer {
+    opset: u32,
+    missing: BTreeMap<String, Vec<String>>,
+    taken: HashSet<String>,
+}
+
+impl Writer {
+    /// `wanted`, or with a number behind it when that name is taken.
+    fn unique(&mut self, wanted: &str) -> String {
+        let wanted = if wanted.is_empty() { "value" } else { wanted };
+        let mut name = wanted.to_string();
+        let mut n = 1;
+        while !self.taken.insert(name.clone()) {
+            name = format!("{wanted}.{n}");
+            n += 1;
+        }
+        name
+    }
+
+    fn lacks(&mut self, what: String, node: &str) {
+        self.missing.entry(what).or_default().push(node.to_string());
+    }
+
+    fn graph(&mut self, graph: &Graph) -> Result<GraphProto> {
+        let mut proto = GraphProto { name: self.unique(&graph.name), ..GraphProto::default() };
+        let mut names = HashMap::new();
+        for id in graph.inputs() {
+            let name = self.unique(&graph.value(*id).name);
+            proto.input.push(info(&name, graph.fact(*id)));
+            names.insert(*id, name);
+        }
+        // Names of outputs are part of the interface: they are given before other names can take them.
+        for id in graph.outputs() {
+            if matches!(graph.value(*id).source, Source::Node(..)) && !names.contains_key(id) {
+                let name = self.unique(&graph.value(*id).name);
+                names.insert(*id, name);
+            }
+        }
+        for id in graph.order()? {
+            let node = graph.node(id)?;
+            self.node(graph, node, &mut names, &mut proto)?;
+        }
+        let mut used: HashSet<ValueId> = HashSet::new();
+        for id in graph.outputs() {
+            let mut name = self.value(graph, *id, &mut names, &mut proto);
+            if !used.insert(*id) || !matches!(graph.value(*id).source, Source::Node(..)) {
+                let copy = self.unique(&format!("{name}.out"));
+                proto.node.push(NodeProto {
+                    op_type: "Identity".to_string(),
+                    name: copy.clone(),
+                    input: vec![name],
+                    output: vec![copy.clone()],
+                    ..NodeProto::default()
+                });
+                name = copy;
+            }
+            proto.output.push(info(&name, graph.fact(*id)));
+        }
+        Ok(proto)
+    }
+
+    /// The name of a value; constants become initializers when they are first read.
+    fn value(
+        &mut self,
+        graph: &Graph,
+        id: ValueId,
+        names: &mut HashMap<ValueId, String>,
+        proto: &mut GraphProto,
+    ) -> String {
+        if let Some(name) = names.get(&id) {
+            return name.clone();
+        }
+        let name = self.unique(&graph.value(id).name);
+        if let Some(value) = graph.constant(id) {
+            proto.initializer.push(write(&name, value));
+        }
+        names.insert(id, name.clone());
+        name
+    }
+
+    fn node(
+        &mut self,
+        graph: &Graph,
+        node: &Node,
+        names: &mut HashMap<ValueId, String>,
+        proto: &mut GraphProto,
+    ) -> Result<()> {
+        let facts: Vec<&Fact> = node.inputs.iter().map(|v| graph.fact(*v)).collect();
+        let Some(export) = node.op.to_onnx(&facts) else {
+            self.lacks(describe(&node.op), &node.name);
+            return Ok(());
+        };
+        self.opset = self.opset.max(export.opset);
+        let mut input: Vec<String> = node.inputs.iter().map(|v| self.value(graph, *v, names, proto)).collect();
+        for extra in &export.extra {
+            let name = self.unique(&format!("{}.constant", node.name));
+            proto.initializer.push(write(&name, extra));
+            input.push(name);
+        }
+        let output = node.outputs.iter().take(export.outputs).map(|v| self.value(graph, *v, names, proto)).collect();
+        let name = self.unique(&node.name);
+        let attribute = self.attributes(&export, &node.name);
+        let op_type = export.op_type;
+        proto.node.push(NodeProto { op_type, name, input, output, attribute, ..NodeProto::default() });
+        Ok(())
+    }
+
+    fn attributes(&mut self, export: &OnnxExport, node: &str) -> Vec<AttributeProto> {
+        let mut all = Vec::with_capacity(export.attrs.len());
+        for (name, value) in &export.attrs {
+            let mut attr = AttributeProto { name: name.clone(), ..AttributeProto::default() };
+            let kind = match value {
+                OnnxAttr::Int(v) => {
+                    attr.i = Some(*v);
+                    AttributeType::Int
+                }
+                OnnxAttr::Float(v) => {
+                    attr.f = Some(*v);
+                    AttributeType::Float
+                }
+                OnnxAttr::Str(v) => {
+                    attr.s = Some(v.clone().into());
+                    AttributeType::String
+                }
+                OnnxAttr::Ints(v) => {
+                    attr.ints = v.clone();
+                    AttributeType::Ints
+                }
+                OnnxAttr::Floats(v) => {
+                    attr.floats = v.clone();
+                    AttributeType::Floats
+                }
+                OnnxAttr::Strs(v) => {
+                    attr.strings = v.iter().map(|s| s.clone().into()).collect();
+                    AttributeType::Strings
+                }
+                OnnxAttr::Tensor(v) => {
+                    attr.t = Some(write("", v));
+                    AttributeType::Tensor
+                }
+                OnnxAttr::Graph(_) => {
+                    self.lacks(format!("sub-graphs of {}", export.op_type), node);
+                    AttributeType::Graph
+                }
+            };
+            attr.r#type = Some(kind as i32);
+            all.push(attr);
+        }
+        all
+    }
+}
+
+fn describe(op: &OpRef) -> String {
+    let symbolic = op.attrs().iter().any(|(_, v)| match v {
+        lampyr_ir::AttrValue::Dim(d) => d.known().is_none(),
+        lampyr_ir::AttrValue::Dims(ds) => ds.iter().any(|d| d.known().is_none()),
+        _ => false,
+    });
+    if symbolic { format!("op {} with symbolic sizes", op.name()) } else { format!("op {}", op.name()) }
+}
+
+fn info(name: &str, fact: &Fact) -> ValueInfoProto {
+    ValueInfoProto { name: name.to_string(), r#type: Some(TypeProto { value: Some(type_of(fact)) }) }
+}
+
+fn type_of(fact: &Fact) -> TypeValue {
+    let element = |value| Box::new(ElementType { elem_type: Some(Box::new(TypeProto { value: Some(value) })) });
+    match fact {
+        Fact::Tensor(TensorFact { dtype, shape, .. }) => TypeValue::TensorType(TensorType {
+            elem_type: dtype_to_onnx(*dtype),
+            shape: Some(write_shape(shape.iter().map(Some))),
+        }),
+        Fact::Sequence(SequenceFact { dtype, shape }) => {
+            TypeValue::SequenceType(element(TypeValue::TensorType(TensorType {
+                elem_type: dtype_to_onnx(*dtype),
+                shape: shape.as_ref().map(|s| write_shape(s.iter().map(Option::as_ref))),
+            })))
+        }
+        Fact::Optional(inner) => TypeValue::OptionalType(element(type_of(inner))),
+    }
+}

@@ -1,0 +1,7 @@
+//! Reading and writing models.
+
+mod digits;
+mod malformed;
+mod models;
+mod round_trip;
+mod structure;
