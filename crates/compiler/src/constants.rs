@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lampyr_backend::{Arg, Backend, DeviceMemory, Kernel, Packed, reference};
 use lampyr_base::{Device, DeviceKind, Layout, Result};
 use lampyr_ir::{HostTensor, Op, OpRef, ValueId};
+use lampyr_ops::build::FusedContraction;
 
 /// The bytes of a constant where they are, as memory of the host processor; nobody writes to constants.
 #[derive(Debug)]
@@ -78,7 +79,7 @@ impl Constants {
             value,
             input,
             kernel: kernel.name(),
-            op: op.to_ref(),
+            op: op.as_any().downcast_ref::<FusedContraction>().map_or_else(|| op.to_ref(), |f| f.main.clone()),
             layout: arg.layout.clone(),
             device: arg.memory.device(),
         };

@@ -1,26 +1,20 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lampyr_base::{Device, Result};
-use lampyr_ir::{Fact, Graph, NodeId, ValueId};
+use lampyr_base::{Bindings, Device, Result, Symbol};
+use lampyr_ir::{Fact, Graph, GraphBuilder, NodeId, OpRef, ValueId, Var};
 
-use crate::Options;
 use crate::constants::Constants;
+use crate::passes::{self, Context};
+use crate::place::{Placement, Placements};
 use crate::plan::{Plan, Request};
+use crate::report::{PlacementRecord, Report};
+use crate::{Options, PlanReport};
 
 /// Plans kept per executable; the oldest goes first.
 const PLANS: usize = 64;
-
-/// Where a node runs, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Placement {
-    /// Device.
-    pub device: Device,
-    /// Stable code: `policy`, `preferred`, `faster`, `no_kernel`, `control`.
-    pub reason: &'static str,
-}
 
 /// An input or output of an executable.
 #[derive(Clone, Debug)]
@@ -31,23 +25,46 @@ pub struct Port<'a> {
     pub fact: &'a Fact,
 }
 
+/// An op with the facts of its inputs.
+type Call = (OpRef, Vec<Fact>);
+
 /// A compiled graph: immutable, shared by sessions and threads. Weights are uploaded and packed once; shapes get their
 /// plans when they are first seen.
 pub struct Executable {
     graph: Graph,
     options: Options,
     order: Vec<NodeId>,
-    placements: HashMap<NodeId, Placement>,
+    placements: Placements,
+    report: Report,
+    symbols: BTreeSet<Symbol>,
     bodies: HashMap<NodeId, Vec<Arc<Executable>>>,
     constants: Constants,
     plans: Mutex<Vec<(Request, Arc<Plan>)>>,
     planned: AtomicU64,
+    written: Mutex<HashMap<Call, Option<Arc<Executable>>>>,
+}
+
+/// Symbols in the facts and attributes of a graph.
+fn mentioned(graph: &Graph) -> BTreeSet<Symbol> {
+    let mut all = BTreeSet::new();
+    let boundary = graph.inputs().iter().chain(graph.outputs());
+    for fact in boundary.map(|v| graph.fact(*v)) {
+        if let Fact::Tensor(t) = fact {
+            t.shape.iter().for_each(|d| all.extend(d.symbols()));
+        }
+    }
+    graph.nodes().for_each(|(_, node)| all.extend(graph.node_symbols(node)));
+    all
 }
 
 impl Executable {
-    pub(crate) fn build(graph: Graph, options: &Options) -> Result<Executable> {
+    pub(crate) fn build(mut graph: Graph, options: &Options) -> Result<Executable> {
         lampyr_backend::backend(options.policy.device)?;
+        let mut context = Context { options, fusions: Vec::new(), layouts: Vec::new(), placements: Placements::new() };
+        let records = passes::run(&mut graph, &mut context)?;
+        let Context { fusions, layouts, placements, .. } = context;
         let order = graph.order()?;
+        let symbols = mentioned(&graph);
         let mut bodies = HashMap::new();
         for (id, node) in graph.nodes() {
             let made = (node.op.bodies().iter())
@@ -57,15 +74,26 @@ impl Executable {
                 bodies.insert(id, made);
             }
         }
+        let mut report =
+            Report { graph: graph.name.clone(), passes: records, fusions, layouts, placements: Vec::new() };
+        for id in &order {
+            let node = graph.node(*id)?;
+            if let Some(p) = placements.get(id) {
+                report.placements.push(PlacementRecord::new(&graph, node, p));
+            }
+        }
         Ok(Executable {
             graph,
             options: options.clone(),
             order,
-            placements: HashMap::new(),
+            placements,
+            report,
+            symbols,
             bodies,
             constants: Constants::default(),
             plans: Mutex::default(),
             planned: AtomicU64::new(0),
+            written: Mutex::default(),
         })
     }
 
@@ -77,6 +105,16 @@ impl Executable {
     /// The options it was compiled with.
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// What the passes did and why.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// What a plan looks like: steps, slots and bytes.
+    pub fn explain(&self, plan: &Plan) -> PlanReport {
+        PlanReport::new(self, plan)
     }
 
     /// Nodes in execution order.
@@ -118,6 +156,15 @@ impl Executable {
         self.graph.outputs().iter().map(|v| self.port(v))
     }
 
+    /// What of `outer`, the sizes of an outer graph, this graph mentions.
+    pub fn relevant(&self, outer: &Bindings) -> Bindings {
+        let mut bindings = Bindings::new();
+        for (symbol, value) in outer.iter().filter(|(s, _)| self.symbols.contains(s)) {
+            bindings.set(symbol.clone(), value);
+        }
+        bindings
+    }
+
     /// The plan for a request, made when it is first asked for.
     ///
     /// # Errors
@@ -141,6 +188,31 @@ impl Executable {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Request, Arc<Plan>)>> {
         self.plans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `op` written out with others for inputs of these facts, compiled; `None` where it is primitive.
+    pub(crate) fn written_out(&self, op: &OpRef, facts: &[Fact]) -> Result<Option<Arc<Executable>>> {
+        if self.options.assume_kernels {
+            return Ok(None);
+        }
+        let key = (op.clone(), facts.to_vec());
+        if let Some(made) = self.written.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(made.clone());
+        }
+        let mut b = GraphBuilder::new(op.name());
+        let vars: Vec<Var> = facts.iter().enumerate().map(|(i, f)| b.input(&format!("x{i}"), f.clone())).collect();
+        let made = match op.decompose(&mut b, &vars) {
+            Some(outputs) => {
+                for v in outputs? {
+                    b.output("", &v)?;
+                }
+                let options = Options { fuse: false, tuning: None, ..self.options.clone() };
+                Some(Arc::new(crate::compile(&b.finish(), &options)?))
+            }
+            None => None,
+        };
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(key, made.clone());
+        Ok(made)
     }
 
     /// How many plans were made.

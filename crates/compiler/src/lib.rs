@@ -2,13 +2,23 @@
 
 mod constants;
 mod executable;
+mod json;
 pub mod memory;
 mod options;
+mod passes;
+mod place;
 pub mod plan;
+pub mod report;
+mod svg;
+pub mod tuning;
 
-pub use executable::{Executable, Placement, Port};
+pub use executable::{Executable, Port};
 pub use options::{Options, Policy};
+pub use passes::names as pass_names;
+pub use place::Placement;
 pub use plan::{Plan, Request};
+pub use report::{PlanReport, Report};
+pub use svg::memory_map_svg;
 
 use lampyr_base::Result;
 use lampyr_ir::Graph;

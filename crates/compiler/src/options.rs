@@ -42,6 +42,9 @@ pub struct Options {
     pub policy: Policy,
     /// File of measured costs, read when it exists.
     pub tuning: Option<PathBuf>,
+    /// Take it that the device has a kernel for everything, as tests of passes do: nothing is written out, and fusions
+    /// are not refused for want of a kernel.
+    pub assume_kernels: bool,
     /// Largest constant, in bytes, that constant folding makes.
     pub fold_limit: usize,
 }
@@ -57,6 +60,7 @@ impl Default for Options {
             inference: true,
             policy: Policy::on(Device::CPU),
             tuning: None,
+            assume_kernels: false,
             fold_limit: 1 << 20,
         }
     }

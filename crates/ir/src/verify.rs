@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use lampyr_base::{Dim, Error, Result, ResultExt, Symbol};
 
 use crate::op::checked_infer;
-use crate::{Fact, Graph, NodeId, Source, ValueId};
+use crate::{AttrValue, Fact, Graph, NodeId, Source, ValueId};
 
 /// One rule.
 pub struct VerifyRule {
@@ -182,6 +182,16 @@ fn fact_symbols(fact: &Fact, into: &mut BTreeSet<Symbol>) {
     }
 }
 
+/// Symbols of attributes; those inside bodies are the business of the bodies.
+fn attr_symbols(value: &AttrValue, into: &mut BTreeSet<Symbol>) {
+    match value {
+        AttrValue::Dim(d) => into.extend(d.symbols()),
+        AttrValue::Dims(ds) => ds.iter().for_each(|d| into.extend(d.symbols())),
+        AttrValue::Op(op) => op.attrs().iter().for_each(|(_, v)| attr_symbols(v, into)),
+        _ => {}
+    }
+}
+
 /// Symbols that have a value when the graph runs: those of inputs, of reads, and of data-dependent outputs.
 fn bound_symbols(graph: &Graph, outer: &BTreeSet<Symbol>) -> BTreeSet<Symbol> {
     let mut bound = outer.clone();
@@ -200,7 +210,10 @@ fn bound_symbols(graph: &Graph, outer: &BTreeSet<Symbol>) -> BTreeSet<Symbol> {
 fn symbols(graph: &Graph, outer: &BTreeSet<Symbol>) -> Result<()> {
     let bound = bound_symbols(graph, outer);
     for (_, node) in graph.nodes() {
-        if let Some(s) = graph.node_symbols(node).into_iter().find(|s| !bound.contains(s)) {
+        let mut used = BTreeSet::new();
+        node.op.attrs().iter().for_each(|(_, v)| attr_symbols(v, &mut used));
+        node.outputs.iter().for_each(|v| fact_symbols(graph.fact(*v), &mut used));
+        if let Some(s) = used.into_iter().find(|s| !bound.contains(s)) {
             return Err(Error::graph(format!("nothing binds symbol `{}`", s.name())).with_node(&node.name));
         }
     }

@@ -37,7 +37,7 @@ pub fn lower_bound(slots: &[Slot], device: usize) -> (usize, usize) {
                 (best, step) = (live, at);
             }
         } else {
-            live -= bytes;
+            live = live.saturating_sub(bytes);
         }
     }
     (best, step)
@@ -93,7 +93,7 @@ pub fn assign(slots: &mut [Slot], device: usize) -> Assignment {
                 (0..next.len()).filter(|&k| offsets[next[k]] + aligned(bytes(next[k])) >= size).collect();
             let from = top.get(rng.next_u64() as usize % top.len().max(1)).copied().unwrap_or(0);
             let to = rng.next_u64() as usize % next.len();
-            if rng.next_u64() % 3 == 0 {
+            if rng.next_u64().is_multiple_of(3) {
                 let other = rng.next_u64() as usize % next.len();
                 next.swap(other, to);
             } else {

@@ -4,6 +4,8 @@ mod build;
 mod choose;
 mod liveness;
 
+pub(crate) use choose::choose;
+
 use std::sync::Arc;
 
 use lampyr_backend::{Backend, DeviceMemory, Kernel, Packed, Reason};
@@ -76,6 +78,8 @@ pub enum Action {
     Transfer { from: Operand, from_device: usize, to: Operand },
     /// Runs the host reference; operands stay on the step's device.
     Reference { op: OpRef, inputs: SmallVec<[Operand; 4]>, outputs: SmallVec<[Option<Operand>; 2]> },
+    /// Runs the op written out with others, because the device has no kernel for it as it is.
+    Call { op: OpRef, body: Arc<Executable>, inputs: SmallVec<[Operand; 4]>, outputs: SmallVec<[Option<Operand>; 2]> },
     /// Resolved at run time: shapes or attributes depend on data. Outputs of known shape have a place in the plan, the
     /// others go to registers.
     Dynamic { op: OpRef, inputs: SmallVec<[Operand; 4]>, outputs: SmallVec<[Option<Operand>; 2]> },

@@ -61,7 +61,7 @@ pub fn execute(
     shared.sort_unstable();
     shared.dedup();
     let shapes = ready.iter().map(|v| v.tensor().ok().map(|t| t.layout.shape.clone())).collect();
-    let plan = exe.plan(&Request { shapes, outer: outer.clone(), donated: shared })?;
+    let plan = exe.plan(&Request { shapes, outer: exe.relevant(outer), donated: shared })?;
     let (arena_bytes, output_bytes) = (plan.arena_bytes(), plan.output_bytes());
     budget.take(arena_bytes.saturating_add(output_bytes))?;
     let mut run = Run {
@@ -81,7 +81,7 @@ pub fn execute(
     for arena in arenas {
         pool.give(arena);
     }
-    budget.give(arena_bytes);
+    budget.give(arena_bytes.saturating_add(output_bytes));
     budget.give(register_bytes.iter().sum());
     result
 }
@@ -200,7 +200,7 @@ impl Run<'_> {
         }
         let arg = self.arg(o)?;
         let mut layout = arg.layout.clone();
-        if arg.base % arg.dtype.size() != 0 {
+        if !arg.base.is_multiple_of(arg.dtype.size()) {
             return Err(Error::internal("an operand is not aligned for its type"));
         }
         layout.offset += arg.base / arg.dtype.size();
@@ -261,6 +261,12 @@ impl Run<'_> {
                     let reason = step.reason.code();
                     note(op.name(), &step.name, "reference", backend.device(), reason, start, &layouts);
                 }
+            }
+            Action::Call { op, body, inputs, outputs } => {
+                let values = inputs.iter().map(|o| self.value(o)).collect::<Result<Vec<_>>>()?;
+                let made = execute(body, self.pool, self.budget, values, &[], &Bindings::new())?;
+                note(op.name(), &step.name, "written_out", backend.device(), step.reason.code(), start, &[]);
+                self.place(step, outputs, made.into_iter().map(Some).collect())?;
             }
             Action::Bind { from, symbols } => {
                 let arg = self.arg(from)?;

@@ -1,0 +1,110 @@
+//! Batch normalisation with constant statistics behind a contraction with constant weights becomes part of the weights.
+
+use lampyr_base::{DType, Result};
+use lampyr_ir::{Builder, Graph, HostTensor, Node, NodeId, Patch, ValueId, Var};
+use lampyr_ops::build::{BatchNorm, Conv, Gemm, Matmul};
+
+use super::Context;
+
+/// Folds every such normalisation.
+pub fn run(graph: &mut Graph, context: &mut Context) -> Result<usize> {
+    if !context.options.inference {
+        return Ok(0);
+    }
+    let mut count = 0;
+    for id in graph.order()? {
+        let Ok(node) = graph.node(id) else { continue };
+        if node.op.downcast::<BatchNorm>().is_none_or(|op| op.training) {
+            continue;
+        }
+        if let Some(patch) = fold(graph, node)? {
+            graph.apply(patch)?;
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// Factor and shift per channel.
+fn affine(graph: &Graph, norm: &Node) -> Option<(Vec<f64>, Vec<f64>)> {
+    let op = norm.op.downcast::<BatchNorm>()?;
+    let vector = |i: usize| graph.constant(*norm.inputs.get(i)?).map(HostTensor::to_f64);
+    let (scale, bias, mean, variance) = (vector(1)?, vector(2)?, vector(3)?, vector(4)?);
+    let factor: Vec<f64> = scale.iter().zip(&variance).map(|(s, v)| s / (v + op.epsilon).sqrt()).collect();
+    let shift = factor.iter().zip(&mean).zip(&bias).map(|((f, m), b)| b - m * f).collect();
+    Some((factor, shift))
+}
+
+/// `weights` with every element multiplied by the factor of its channel.
+fn scaled(weights: &HostTensor, axis: usize, factor: &[f64]) -> Result<Option<HostTensor>> {
+    let shape = weights.shape();
+    if shape.get(axis) != Some(&factor.len()) {
+        return Ok(None);
+    }
+    let inner: usize = shape[axis + 1..].iter().product();
+    let mut values = weights.to_f64();
+    for (i, x) in values.iter_mut().enumerate() {
+        *x *= factor[i / inner.max(1) % factor.len()];
+    }
+    HostTensor::from_f64(weights.dtype(), shape, &values).map(Some)
+}
+
+fn vector(dtype: DType, values: &[f64]) -> Result<HostTensor> {
+    HostTensor::from_f64(dtype, &[values.len()], values)
+}
+
+fn fold(graph: &Graph, norm: &Node) -> Result<Option<Patch>> {
+    let (Some(x), Some(y)) = (norm.inputs.first().copied(), norm.outputs.first().copied()) else { return Ok(None) };
+    let Some((main, _)) = graph.producer(x) else { return Ok(None) };
+    let only_reader = graph.nodes().filter(|(_, n)| n.inputs.contains(&x)).count() == 1;
+    let others_read = norm.outputs[1..].iter().any(|v| graph.nodes().any(|(_, n)| n.inputs.contains(v)));
+    if !only_reader || others_read || graph.outputs().contains(&x) {
+        return Ok(None);
+    }
+    let Some((factor, shift)) = affine(graph, norm) else { return Ok(None) };
+    rewrite(graph, main, y, &factor, &shift)
+}
+
+fn rewrite(graph: &Graph, main: NodeId, y: ValueId, factor: &[f64], shift: &[f64]) -> Result<Option<Patch>> {
+    let node = graph.node(main)?;
+    let (Some(input), Some(weights)) = (node.inputs.first(), node.inputs.get(1).and_then(|w| graph.constant(*w)))
+    else {
+        return Ok(None);
+    };
+    let dtype = weights.dtype();
+    if !dtype.is_float() || graph.fact(y).dtype() != dtype {
+        return Ok(None);
+    }
+    let bias = match node.inputs.get(2) {
+        None => vec![0.0; factor.len()],
+        Some(v) => match graph.constant(*v) {
+            Some(t) if t.len() == factor.len() && t.shape().last() == Some(&factor.len()) => t.to_f64(),
+            _ => return Ok(None),
+        },
+    };
+    let joined =
+        |beta: f64| -> Vec<f64> { bias.iter().zip(factor).zip(shift).map(|((b, f), s)| beta * b * f + s).collect() };
+    let (op, axis, bias): (lampyr_ir::OpRef, usize, Vec<f64>) = if node.op.downcast::<Conv>().is_some() {
+        (node.op.clone(), 0, joined(1.0))
+    } else if let Some(gemm) = node.op.downcast::<Gemm>() {
+        let axis = if gemm.trans_b { 0 } else { 1 };
+        let op = Gemm { beta: 1.0, ..gemm.clone() };
+        (lampyr_ir::OpRef::new(op), axis, joined(gemm.beta))
+    } else if node.op.downcast::<Matmul>().is_some() && weights.shape().len() == 2 && rank(graph, *input) == Some(2) {
+        let op = Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false };
+        (lampyr_ir::OpRef::new(op), 1, joined(1.0))
+    } else {
+        return Ok(None);
+    };
+    let Some(weights) = scaled(weights, axis, factor)? else { return Ok(None) };
+    let mut patch = Patch::new(format!("batch norm into {}", node.name));
+    patch.scope(&node.name);
+    let args: [Var; 3] = [patch.tap(graph, *input)?, patch.constant(weights)?, patch.constant(vector(dtype, &bias)?)?];
+    let made = (&mut patch as &mut dyn Builder).one(&*op, &args)?;
+    patch.replace(y, &made)?;
+    Ok(Some(patch))
+}
+
+fn rank(graph: &Graph, v: ValueId) -> Option<usize> {
+    graph.fact(v).as_tensor().ok().map(|t| t.rank())
+}

@@ -1,0 +1,115 @@
+//! Launches of kernels: copies of operands, packed weights, workspace, outputs in place.
+
+use lampyr_backend::{Arg, ArgInfo, Reason};
+use lampyr_base::{DType, Layout, Result};
+use lampyr_ir::{Node, NodeId, OpRef, ValueId};
+use smallvec::SmallVec;
+
+use super::{Build, End};
+use crate::plan::choose::Chosen;
+use crate::plan::{Action, Operand, Place};
+
+impl Build<'_> {
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn kernel(
+        &mut self,
+        position: usize,
+        (id, node): (NodeId, &Node),
+        op: &OpRef,
+        device: usize,
+        mut inputs: SmallVec<[Operand; 4]>,
+        target: &[(DType, Layout)],
+        chosen: &Chosen,
+    ) -> Result<()> {
+        let copies = chosen.copies.iter().filter(|c| **c).count();
+        for (input, _) in inputs.iter_mut().zip(&chosen.copies).filter(|(_, copy)| **copy) {
+            let bytes = Self::bytes(input.dtype, &input.layout.shape)?;
+            let place = self.slot(device, bytes, End::Step(self.plan.steps.len() + copies), None);
+            let to = Operand { place, dtype: input.dtype, layout: Layout::contiguous(&input.layout.shape) };
+            let from = std::mem::replace(input, to.clone());
+            self.push(Some((id, node)), device, Reason::Kernel, Action::Copy { from, to });
+        }
+        let backend = self.backend(device);
+        let mut packed = Vec::new();
+        for (i, input) in inputs.iter().enumerate() {
+            let Place::Constant(c) = input.place else { continue };
+            let (Some(value), Some(memory)) = (self.constant_values[c], self.plan.constants.get(c)) else { continue };
+            let arg = Arg::new(memory, 0, input.dtype, &input.layout);
+            if let Some(p) = self.exe.constants().pack(chosen.kernel, &**op, i, value, &arg)? {
+                packed.resize(inputs.len(), None);
+                packed[i] = Some(p);
+            }
+        }
+        let mut outputs: SmallVec<[Option<Operand>; 2]> = SmallVec::new();
+        for (k, (v, (dtype, layout))) in node.outputs.iter().zip(target).enumerate() {
+            if !self.wanted(node, op, *v) {
+                outputs.push(None);
+                continue;
+            }
+            let to = match self.reuse(position, op, chosen, k, *v, *dtype, layout, &inputs, &outputs) {
+                Some(operand) => operand,
+                None => self.storage(device, *v, *dtype, &layout.shape)?,
+            };
+            self.places[v.0 as usize] = Some(to.clone());
+            outputs.push(Some(to));
+        }
+        let ins: Vec<_> = inputs.iter().map(|o| ArgInfo::new(o.dtype, &o.layout)).collect();
+        let outs: Vec<_> = target.iter().map(|(d, l)| ArgInfo::new(*d, l)).collect();
+        let scratch = chosen.kernel.workspace(&**op, &ins, &outs);
+        let workspace = (scratch > 0).then(|| Operand {
+            place: self.slot(device, scratch, End::Step(self.plan.steps.len()), None),
+            dtype: DType::U8,
+            layout: Layout::contiguous(&[scratch]),
+        });
+        drop(backend);
+        let action = Action::Kernel { kernel: chosen.kernel, op: op.clone(), inputs, outputs, workspace, packed };
+        self.push(Some((id, node)), device, Reason::Kernel, action);
+        Ok(())
+    }
+
+    /// The storage of an input that dies here, when the kernel may write output `k` over it.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn reuse(
+        &mut self,
+        position: usize,
+        op: &OpRef,
+        chosen: &Chosen,
+        k: usize,
+        value: ValueId,
+        dtype: DType,
+        layout: &Layout,
+        inputs: &[Operand],
+        outputs: &[Option<Operand>],
+    ) -> Option<Operand> {
+        let bytes = dtype.bytes_for(layout.len())?;
+        for (i, input) in inputs.iter().enumerate() {
+            let dies = match input.place {
+                Place::Slot(s) => {
+                    self.slot_end[s] == End::Position(position)
+                        && self.plan.slots[s].bytes == bytes
+                        && !self.live.escapes[value.0 as usize]
+                }
+                Place::Input(n) => self.donated.contains(&n) && self.input_end[n] == position,
+                _ => false,
+            };
+            let fits = input.layout.shape == layout.shape
+                && input.layout.offset == 0
+                && input.layout.is_contiguous()
+                && input.dtype.size() == dtype.size();
+            let alone = inputs.iter().enumerate().all(|(j, other)| {
+                other.place != input.place || (other.layout == input.layout && chosen.kernel.in_place(&**op, j, k))
+            });
+            let free = !outputs.iter().flatten().any(|o| o.place == input.place);
+            if dies && fits && alone && free && chosen.kernel.in_place(&**op, i, k) {
+                let end = self.live.end[value.0 as usize].max(position);
+                match input.place {
+                    Place::Slot(s) => self.slot_end[s] = End::Position(end),
+                    Place::Input(n) => self.input_end[n] = end,
+                    _ => {}
+                }
+                return Some(Operand { place: input.place, dtype, layout: layout.clone() });
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,3 @@
+//! Tests of the compiler crate, one binary.
+
+mod suite;
