@@ -18,11 +18,13 @@ pub struct ArgInfo<'a> {
 
 impl<'a> ArgInfo<'a> {
     /// A plain operand.
+    #[inline]
     pub fn new(dtype: DType, layout: &'a Layout) -> ArgInfo<'a> {
         ArgInfo { dtype, layout, format: MemoryFormat::Plain }
     }
 
     /// Sizes.
+    #[inline]
     pub fn shape(&self) -> &'a [usize] {
         &self.layout.shape
     }
@@ -50,6 +52,7 @@ impl<'a> Arg<'a> {
     }
 
     /// What is known before launch.
+    #[inline]
     pub fn info(&self) -> ArgInfo<'a> {
         ArgInfo { dtype: self.dtype, layout: self.layout, format: self.format }
     }
@@ -62,6 +65,7 @@ impl<'a> Arg<'a> {
     /// Address of the element at index zero, for memory that the host can reach.
     ///
     /// Valid for the elements of `layout` as long as `memory` lives; the launcher has checked that they lie inside it.
+    #[inline]
     pub fn host_ptr(&self) -> Option<*mut u8> {
         let start = self.memory.host_ptr()?;
         // wrapping_add: for empty tensors the offset may lie outside the allocation; the pointer is not read then.
@@ -69,6 +73,7 @@ impl<'a> Arg<'a> {
     }
 
     /// True when every element lies inside the memory.
+    #[inline]
     pub fn in_bounds(&self) -> bool {
         let (low, high) = self.layout.span();
         low <= high

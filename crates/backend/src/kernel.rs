@@ -53,6 +53,7 @@ impl<'a> Launch<'a> {
     ///
     /// # Errors
     /// When it is hidden and not wanted.
+    #[inline]
     pub fn output(&self, i: usize) -> Result<&Arg<'a>> {
         self.outputs.get(i).and_then(Option::as_ref).ok_or_else(|| Error::internal(format!("output {i} is needed")))
     }
@@ -131,6 +132,7 @@ impl KernelTable {
     }
 
     /// The kernels to try for `op`, best first.
+    #[inline]
     pub fn candidates(&self, op: OpId) -> impl Iterator<Item = &'static dyn Kernel> + '_ {
         self.by_op.get(op.0 as usize).into_iter().flatten().chain(&self.general).copied()
     }
@@ -141,6 +143,7 @@ impl KernelTable {
     }
 
     /// The first kernel that can do this call.
+    #[inline]
     pub fn find(&self, op: &dyn Op, inputs: &[ArgInfo], outputs: &[ArgInfo]) -> Option<&'static dyn Kernel> {
         self.candidates(op.id()).find(|k| k.supports(op, inputs, outputs))
     }

@@ -8,6 +8,7 @@ pub type Shape = SmallVec<[usize; 6]>;
 pub type Strides = SmallVec<[isize; 6]>;
 
 /// Product of the sizes, or an error when it does not fit `usize`.
+#[inline]
 pub fn num_elements(shape: &[usize]) -> Result<usize> {
     if shape.contains(&0) {
         return Ok(0);
@@ -68,21 +69,25 @@ impl Layout {
     }
 
     /// Number of axes.
+    #[inline]
     pub fn rank(&self) -> usize {
         self.shape.len()
     }
 
     /// Number of elements. The shape of an existing layout has been checked against overflow.
+    #[inline]
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
 
     /// True when there are no elements.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.shape.contains(&0)
     }
 
     /// True when the elements lie one after another in row-major order (the offset does not matter).
+    #[inline]
     pub fn is_contiguous(&self) -> bool {
         let mut step = 1isize;
         for (&d, &s) in self.shape.iter().zip(&self.strides).rev() {
@@ -100,6 +105,7 @@ impl Layout {
     }
 
     /// The lowest and one past the highest storage index touched.
+    #[inline]
     pub fn span(&self) -> (usize, usize) {
         if self.is_empty() {
             return (self.offset, self.offset);

@@ -32,6 +32,7 @@ pub enum Compute {
 
 impl Compute {
     /// The type in which elements of `dtype` are computed.
+    #[inline]
     pub fn of(dtype: DType) -> Compute {
         match dtype {
             DType::F16 | DType::BF16 | DType::F32 => Compute::F32,
@@ -43,6 +44,7 @@ impl Compute {
     }
 
     /// Bytes of one register lane.
+    #[inline]
     pub fn size(self) -> usize {
         match self {
             Compute::F32 | Compute::I32 => 4,
@@ -143,17 +145,20 @@ pub struct ScalarExpr {
 
 impl ScalarExpr {
     /// Code without instructions over inputs of these types.
+    #[inline]
     pub fn new(inputs: &[DType]) -> ScalarExpr {
         ScalarExpr { inputs: inputs.into(), ..ScalarExpr::default() }
     }
 
     /// Appends an instruction; its register.
+    #[inline]
     pub fn push(&mut self, instr: Instr, ty: Compute) -> u16 {
         self.steps.push(Step { instr, ty });
         (self.steps.len() - 1) as u16
     }
 
     /// Loads input `i`.
+    #[inline]
     pub fn load(&mut self, i: u8) -> u16 {
         let ty = self.inputs.get(i as usize).map_or(Compute::F32, |d| Compute::of(*d));
         self.push(Instr::Input(i), ty)
@@ -170,28 +175,33 @@ impl ScalarExpr {
     }
 
     /// The type of register `r`.
+    #[inline]
     pub fn ty(&self, r: u16) -> Compute {
         self.steps.get(r as usize).map_or(Compute::F32, |s| s.ty)
     }
 
     /// Function of one register.
+    #[inline]
     pub fn unary(&mut self, f: Unary, x: u16) -> u16 {
         let ty = if f == Unary::Not { Compute::I32 } else { self.ty(x) };
         self.push(Instr::Unary(f, x), ty)
     }
 
     /// Function of two registers.
+    #[inline]
     pub fn binary(&mut self, f: Binary, x: u16, y: u16) -> u16 {
         let ty = self.ty(x);
         self.push(Instr::Binary(f, x, y), ty)
     }
 
     /// Comparison.
+    #[inline]
     pub fn compare(&mut self, f: Compare, x: u16, y: u16) -> u16 {
         self.push(Instr::Compare(f, x, y), Compute::I32)
     }
 
     /// Choice.
+    #[inline]
     pub fn select(&mut self, c: u16, x: u16, y: u16) -> u16 {
         let ty = self.ty(x);
         self.push(Instr::Select(c, x, y), ty)
@@ -203,12 +213,14 @@ impl ScalarExpr {
     }
 
     /// Declares an output.
+    #[inline]
     pub fn store(mut self, r: u16, dtype: DType) -> ScalarExpr {
         self.outputs.push((r, dtype));
         self
     }
 
     /// `f(x)` with equal types in and out.
+    #[inline]
     pub fn of_unary(dtype: DType, f: Unary) -> ScalarExpr {
         let mut e = ScalarExpr::new(&[dtype]);
         let x = e.load(0);
@@ -217,6 +229,7 @@ impl ScalarExpr {
     }
 
     /// `f(x, y)` with equal types in and out.
+    #[inline]
     pub fn of_binary(dtype: DType, f: Binary) -> ScalarExpr {
         let mut e = ScalarExpr::new(&[dtype, dtype]);
         let (x, y) = (e.load(0), e.load(1));
@@ -225,6 +238,7 @@ impl ScalarExpr {
     }
 
     /// `f(x, y)` as `bool`.
+    #[inline]
     pub fn of_compare(dtype: DType, f: Compare, swapped: bool) -> ScalarExpr {
         let mut e = ScalarExpr::new(&[dtype, dtype]);
         let (x, y) = (e.load(0), e.load(1));

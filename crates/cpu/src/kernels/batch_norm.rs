@@ -12,7 +12,7 @@ use super::reduce::workspace;
 use crate::fold::{Fold, Plan, Squares, Sum, Wide, fold};
 use crate::simd::Tier;
 use crate::simd::prim::Prims;
-use crate::tile::{Program, Reader, Tensor, execute};
+use crate::tile::{Form, Reader, Tensor, compiled, execute};
 
 /// Statistics by folds, then one elementwise pass.
 pub(crate) struct BatchNormKernel;
@@ -176,18 +176,18 @@ fn normalise(x: &Arg, y: &Arg, vectors: *mut u8, size: usize, lane: Compute) -> 
     let d = e.binary(Binary::Mul, d, factor);
     let d = e.binary(Binary::Add, d, bias);
     let e = e.store(d, y.dtype);
-    let program = Program::compile(&e, Prims::of(Tier::current())).ok_or_else(|| Error::internal("bad expression"))?;
+    let program = compiled(&e, Tier::current()).ok_or_else(|| Error::internal("bad expression"))?;
     let mut strides: Strides = smallvec![0; x.layout.rank()];
     strides[1] = 1;
     let bytes = x.layout.shape[1] * size;
     let vector = |i: usize| {
         let start = vectors.wrapping_add(i * bytes);
-        Tensor { start, size, strides: &strides, span: start as usize..start as usize + bytes }
+        Tensor { start, size, form: Form::Strided(&strides), span: start as usize..start as usize + bytes }
     };
-    let inputs = [tensor(x, x.layout)?, vector(0), vector(1), vector(2)];
+    let inputs = [tensor(x, Form::Strided(&x.layout.strides))?, vector(0), vector(1), vector(2)];
     // SAFETY: operands lie inside their memories (the backend has checked it), the vectors inside the workspace, and the
     // launcher lets the output overlap the input only in place.
-    unsafe { execute(&program, &x.layout.shape, &inputs, &[tensor(y, y.layout)?]) };
+    unsafe { execute(&program, &x.layout.shape, &inputs, &[tensor(y, Form::Strided(&y.layout.strides))?]) };
     Ok(())
 }
 

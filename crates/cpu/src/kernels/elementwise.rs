@@ -4,16 +4,14 @@ use lampyr_backend::{Accepts, Arg, ArgInfo, Kernel, Launch};
 use lampyr_base::pool::ThreadPool;
 use lampyr_base::{DType, Error, Layout, Result};
 use lampyr_ir::scalar::{Instr, ScalarExpr};
-use lampyr_ir::{Class, Op};
+use lampyr_ir::{Class, Listed, Op};
+use lampyr_ops::build::ElementwiseChain;
 use smallvec::SmallVec;
 
 use super::operand::{Shared, start};
 use crate::simd::Tier;
 use crate::simd::prim::{Prim, Prims, is_native};
-use crate::tile::{Program, Tensor, execute, grain};
-
-/// Work in additions from which one operation is worth no separate path.
-const WEIGHT: usize = 4;
+use crate::tile::{Form, Tensor, compiled, execute, grain};
 
 /// Any op of class [`Class::Elementwise`] whose inputs broadcast to the shape of its outputs.
 pub(crate) struct ElementwiseKernel;
@@ -46,56 +44,85 @@ impl Kernel for ElementwiseKernel {
     }
 
     fn launch(&self, launch: &Launch) -> Result<()> {
+        let tier = Tier::current();
+        if launch.op.id() == ElementwiseChain::ID
+            && let Some(chain) = launch.op.as_any().downcast_ref::<ElementwiseChain>()
+        {
+            return general(launch, &chain.expr, tier);
+        }
         let dtypes: SmallVec<[DType; 4]> = launch.inputs.iter().map(|a| a.dtype).collect();
         let expr = launch.op.scalar(&dtypes).ok_or_else(|| Error::internal("an elementwise op without expression"))?;
-        let prims = Prims::of(Tier::current());
-        if let Some(done) = single(&expr, prims, launch) {
-            return done;
+        match single(&expr, Prims::of(tier), launch) {
+            Some(done) => done,
+            None => general(launch, &expr, tier),
         }
-        let shape = match launch.outputs.iter().flatten().next() {
-            Some(output) => &output.layout.shape,
-            None => return Ok(()),
-        };
-        let needed: ScalarExpr;
-        let expr = if launch.outputs.iter().all(Option::is_some) {
-            &expr
-        } else {
-            let mut some = expr.clone();
-            some.outputs =
-                expr.outputs.iter().zip(launch.outputs).filter(|(_, o)| o.is_some()).map(|(r, _)| *r).collect();
-            needed = some;
-            &needed
-        };
-        let program = Program::compile(expr, prims).ok_or_else(|| Error::internal("an expression with bad steps"))?;
-        let layouts: SmallVec<[Option<Layout>; 4]> = (launch.inputs.iter())
-            .map(|a| if a.layout.shape == *shape { Ok(None) } else { a.layout.broadcast_to(shape).map(Some) })
-            .collect::<Result<_>>()?;
-        let mut inputs: SmallVec<[Tensor; 4]> = SmallVec::new();
-        for (arg, layout) in launch.inputs.iter().zip(&layouts) {
-            inputs.push(tensor(arg, layout.as_ref().unwrap_or(arg.layout))?);
-        }
-        let mut outputs: SmallVec<[Tensor; 1]> = SmallVec::new();
-        for arg in launch.outputs.iter().flatten() {
-            if arg.layout.shape != *shape {
-                return Err(Error::internal("outputs of an elementwise op have different shapes"));
-            }
-            outputs.push(tensor(arg, arg.layout)?);
-        }
-        // SAFETY: operands lie inside their memories (the backend has checked it), layouts were broadcast to `shape`, and
-        // the launcher lets an output overlap an input only in place.
-        unsafe { execute(&program, shape, &inputs, &outputs) };
-        Ok(())
     }
 }
 
-pub(super) fn tensor<'a>(arg: &Arg<'a>, layout: &'a Layout) -> Result<Tensor<'a>> {
+#[inline(never)]
+fn general(launch: &Launch, expr: &ScalarExpr, tier: Tier) -> Result<()> {
+    let Some(first) = launch.outputs.iter().flatten().next() else { return Ok(()) };
+    let shape = &first.layout.shape;
+    if launch.outputs.iter().flatten().any(|o| o.layout.shape != *shape) {
+        return Err(Error::internal("outputs of an elementwise op have different shapes"));
+    }
+    let bad = || Error::internal("an expression that does not fit its launch");
+    if expr.inputs.len() != launch.inputs.len()
+        || expr.outputs.len() != launch.outputs.len()
+        || expr.inputs.iter().zip(launch.inputs).any(|(d, a)| *d != a.dtype)
+        || expr.outputs.iter().zip(launch.outputs).any(|((_, d), a)| a.as_ref().is_some_and(|a| *d != a.dtype))
+    {
+        return Err(bad());
+    }
+    let program = if launch.outputs.iter().all(Option::is_some) {
+        compiled(expr, tier)
+    } else {
+        let mut wanted = expr.clone();
+        wanted.outputs.clear();
+        wanted
+            .outputs
+            .extend(expr.outputs.iter().zip(launch.outputs).filter(|(_, o)| o.is_some()).map(|(output, _)| *output));
+        compiled(&wanted, tier)
+    };
+    let program = program.ok_or_else(bad)?;
+
+    let flat = |a: &Arg| a.layout.shape == *shape && a.layout.is_contiguous();
+    let all_flat = launch.inputs.iter().all(|a| flat(a) || a.layout.len() == 1) && outputs_of(launch).all(flat);
+    if all_flat {
+        let form = |a: &Arg| if a.layout.len() == 1 { Form::One } else { Form::Dense };
+        let inputs: SmallVec<[Tensor; 4]> = launch.inputs.iter().map(|a| tensor(a, form(a))).collect::<Result<_>>()?;
+        let outputs: SmallVec<[Tensor; 1]> =
+            outputs_of(launch).map(|a| tensor(a, Form::Dense)).collect::<Result<_>>()?;
+        // SAFETY: operands lie inside their memories (the backend has checked it) and have as many elements as `shape`,
+        // or one; the launcher lets an output overlap an input only in place.
+        unsafe { execute(&program, shape, &inputs, &outputs) };
+        return Ok(());
+    }
+    let layouts: SmallVec<[Layout; 4]> =
+        launch.inputs.iter().map(|a| a.layout.broadcast_to(shape)).collect::<Result<_>>()?;
+    let inputs: SmallVec<[Tensor; 4]> = (launch.inputs.iter().zip(&layouts))
+        .map(|(a, layout)| tensor(a, Form::Strided(&layout.strides)))
+        .collect::<Result<_>>()?;
+    let outputs: SmallVec<[Tensor; 1]> =
+        outputs_of(launch).map(|a| tensor(a, Form::Strided(&a.layout.strides))).collect::<Result<_>>()?;
+    // SAFETY: as above; layouts were broadcast to `shape`.
+    unsafe { execute(&program, shape, &inputs, &outputs) };
+    Ok(())
+}
+
+fn outputs_of<'a>(launch: &Launch<'a>) -> impl Iterator<Item = &'a Arg<'a>> {
+    launch.outputs.iter().flatten()
+}
+
+/// `arg` for the tile interpreter.
+pub(super) fn tensor<'a>(arg: &Arg, form: Form<'a>) -> Result<Tensor<'a>> {
     let first = start(arg)?;
     let (low, high) = arg.layout.span();
     let zero = first as usize;
     let size = arg.dtype.size();
     let span =
         zero.wrapping_sub((arg.layout.offset - low) * size)..zero.wrapping_add((high - arg.layout.offset) * size);
-    Ok(Tensor { start: first, size, strides: &layout.strides, span })
+    Ok(Tensor { start: first, size, form, span })
 }
 
 /// The primitive of an expression that is one function of all its inputs in order.
@@ -119,37 +146,41 @@ fn primitive(expr: &ScalarExpr, prims: &Prims) -> Option<Prim> {
     }
 }
 
+/// Address of a dense operand that primitives can use as it is.
+#[inline]
+fn dense(a: &Arg) -> Option<*mut u8> {
+    let ptr = a.host_ptr()?;
+    (ptr as usize & (a.dtype.size() - 1) == 0 && a.layout.is_contiguous()).then_some(ptr)
+}
+
 /// Runs one primitive on dense operands without interpretation; `None` when this call is not of that kind.
+#[inline]
 fn single(expr: &ScalarExpr, prims: &Prims, launch: &Launch) -> Option<Result<()>> {
     let [Some(output)] = launch.outputs else { return None };
     let prim = primitive(expr, prims)?;
-    let plain =
-        |a: &Arg| a.layout.is_contiguous() && a.host_ptr().is_some_and(|p| (p as usize).is_multiple_of(a.dtype.size()));
+    let to = dense(output)?;
     let n = output.layout.len();
-    let to = output.host_ptr()?;
-    let bytes = n * output.dtype.size();
-    if !plain(output) {
-        return None;
-    }
+    let size = output.dtype.size();
+    let end = to as usize + n * size;
     let mut from = [Shared(to); 3];
-    for (slot, input) in from.iter_mut().zip(launch.inputs) {
-        let p = input.host_ptr()?;
-        let (a, b) = (p as usize, to as usize);
-        let apart = a + n * input.dtype.size() <= b || b + bytes <= a;
-        if input.layout.shape != output.layout.shape || !plain(input) || !apart {
+    let mut sizes = [0; 3];
+    for ((slot, bytes), input) in from.iter_mut().zip(&mut sizes).zip(launch.inputs) {
+        let p = dense(input)?;
+        *bytes = input.dtype.size();
+        let apart = p as usize + n * *bytes <= to as usize || end <= p as usize;
+        if input.layout.shape != output.layout.shape || !apart {
             return None;
         }
         *slot = Shared(p);
     }
-    let sizes: [usize; 3] = std::array::from_fn(|i| launch.inputs.get(i).map_or(0, |a| a.dtype.size()));
-    let (to, size) = (Shared(to), output.dtype.size());
+    let to = Shared(to);
     let run = |first: usize, count: usize| {
         let [a, b, c]: [*const u8; 3] = std::array::from_fn(|i| from[i].at((first * sizes[i]) as isize).cast_const());
         // SAFETY: operands hold `n` elements of these types, one after another and aligned, and no input overlaps the
         // output.
         unsafe { prim(to.at((first * size) as isize), a, b, c, count) };
     };
-    let grain = grain(WEIGHT) * 4;
+    let grain = grain(1);
     if n <= grain {
         run(0, n);
     } else {

@@ -9,7 +9,7 @@ use super::operand::{Shared, start};
 use crate::gemm::Epilogue;
 use crate::simd::Tier;
 use crate::simd::prim::Prims;
-use crate::tile::{Program, Tensor, execute};
+use crate::tile::{Form, Program, Tensor, execute};
 
 /// A scalar expression behind a contraction: input 0 is the result, further operands broadcast to it. The result has one
 /// type before and after.
@@ -30,7 +30,12 @@ impl View {
     fn tensor<'a>(&self, at: [usize; 3], strides: &'a [isize]) -> Tensor<'a> {
         let offset: isize = at.iter().zip(&self.strides).map(|(&i, &s)| i as isize * s).sum();
         // The result overlaps itself, which is known; other operands never overlap it.
-        Tensor { start: self.start.at(offset * self.size), size: self.size as usize, strides, span: 0..0 }
+        Tensor {
+            start: self.start.at(offset * self.size),
+            size: self.size as usize,
+            form: Form::Strided(strides),
+            span: 0..0,
+        }
     }
 }
 
@@ -65,11 +70,15 @@ impl<'a> Tail<'a> {
         let everything = 0..usize::MAX;
         for (arg, layout) in args().zip(&layouts) {
             let (start, size) = (start(arg)?, arg.dtype.size());
-            tensors.push(Tensor { start, size, strides: &layout.strides, span: everything.clone() });
+            tensors.push(Tensor { start, size, form: Form::Strided(&layout.strides), span: everything.clone() });
         }
         let Some(first) = layouts.first() else { return Ok(()) };
-        let out =
-            Tensor { start: start(self.out)?, size: self.out.dtype.size(), strides: &first.strides, span: everything };
+        let out = Tensor {
+            start: start(self.out)?,
+            size: self.out.dtype.size(),
+            form: Form::Strided(&first.strides),
+            span: everything,
+        };
         // SAFETY: operands lie inside their memories and were broadcast to the shape; the result is input 0 in place,
         // and other operands do not overlap it.
         unsafe { execute(&self.program, shape, &tensors, std::slice::from_ref(&out)) };

@@ -43,8 +43,14 @@ impl Operand {
             }
             kind = if linear { Kind::Linear(last) } else { Kind::General };
         }
-        let aligned = (start as usize).is_multiple_of(size);
+        let aligned = start as usize & (size - 1) == 0;
         Operand { start, size, kind, aligned, strides }
+    }
+
+    /// An operand whose points follow each other without gaps, or one element for all points.
+    pub(super) fn flat(start: *mut u8, size: usize, one: bool) -> Operand {
+        let kind = if one { Kind::Splat } else { Kind::Linear(size as isize) };
+        Operand { start, size, kind, aligned: start as usize & (size - 1) == 0, strides: Strides::new() }
     }
 
     /// Whether points follow each other without gaps.

@@ -2,6 +2,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use lampyr_base::pool::ThreadPool;
+use lampyr_base::{Shape, Strides};
 use smallvec::{SmallVec, smallvec};
 
 use super::Program;
@@ -24,23 +25,37 @@ pub(crate) fn grain(weight: usize) -> usize {
     (CHUNK / weight.max(1)).max(1)
 }
 
+/// Bytes of tiles for small tensors, so that their launches touch few pages of the stack.
+const SMALL: usize = 2 << 10;
+
 #[repr(align(64))]
-struct Scratch {
-    _bytes: [MaybeUninit<u8>; SCRATCH],
+struct Scratch<const BYTES: usize> {
+    _bytes: [MaybeUninit<u8>; BYTES],
 }
 
-/// A tensor of a launch: address of its first element, bytes of an element, steps of its axes in elements, and the
-/// bytes its elements span.
+/// How the elements of a tensor relate to the shape of a launch.
+#[derive(Clone, Copy)]
+pub(crate) enum Form<'a> {
+    /// Row-major without gaps.
+    Dense,
+    /// One element for all.
+    One,
+    /// These steps of the axes, in elements.
+    Strided(&'a [isize]),
+}
+
+/// A tensor of a launch: address of its first element, bytes of an element, how they lie, and the bytes they span.
 pub(crate) struct Tensor<'a> {
     pub start: *mut u8,
     pub size: usize,
-    pub strides: &'a [isize],
+    pub form: Form<'a>,
     pub span: Range<usize>,
 }
 
 struct Plan<'a> {
     program: &'a Program,
-    nest: Nest,
+    shape: Shape,
+    points: usize,
     inputs: SmallVec<[Operand; 4]>,
     outputs: SmallVec<[Operand; 1]>,
     /// Per slot: byte offset of its tile in the scratch.
@@ -54,54 +69,75 @@ struct Plan<'a> {
     direct: bool,
 }
 
-/// Runs `program` over `shape`.
+/// Runs `program` over `shape`. Either all tensors are [`Form::Strided`] or none is.
 ///
 /// # Safety
 /// All elements of the tensors must lie inside living memory, outputs must be writable and disjoint from each other, and
 /// an output that overlaps an input must lie exactly where that input lies.
 pub(crate) unsafe fn execute(program: &Program, shape: &[usize], inputs: &[Tensor], outputs: &[Tensor]) {
-    let nest = Nest::new(shape, inputs.iter().chain(outputs).map(|t| t.strides));
-    let n = nest.len();
-    if n == 0 {
-        return;
-    }
-    let operand = |(t, s): (&Tensor, &lampyr_base::Strides)| Operand::new(t.start, t.size, &nest.shape, s);
-    let ins: SmallVec<[Operand; 4]> = inputs.iter().zip(&nest.strides).map(operand).collect();
-    let outs: SmallVec<[Operand; 1]> = outputs.iter().zip(&nest.strides[inputs.len()..]).map(operand).collect();
+    let strides = |t: &Tensor| matches!(t.form, Form::Strided(_));
     let overlap = |o: &Tensor| inputs.iter().any(|i| i.span.start < o.span.end && o.span.start < i.span.end);
     let direct = !outputs.iter().any(overlap);
+    let mut ins: SmallVec<[Operand; 4]> = SmallVec::new();
+    let mut outs: SmallVec<[Operand; 1]> = SmallVec::new();
+    let (shape, points) = if inputs.iter().chain(outputs).any(strides) {
+        let all = inputs.iter().chain(outputs).map(|t| match t.form {
+            Form::Strided(strides) => strides,
+            _ => &[],
+        });
+        let nest = Nest::new(shape, all);
+        let (first, rest) = nest.strides.split_at(inputs.len());
+        let operand = |(t, s): (&Tensor, &Strides)| Operand::new(t.start, t.size, &nest.shape, s);
+        ins.extend(inputs.iter().zip(first).map(operand));
+        outs.extend(outputs.iter().zip(rest).map(operand));
+        let points = nest.len();
+        (nest.shape, points)
+    } else {
+        let points = shape.iter().product();
+        let operand = |t: &Tensor| Operand::flat(t.start, t.size, matches!(t.form, Form::One));
+        ins.extend(inputs.iter().map(operand));
+        outs.extend(outputs.iter().map(operand));
+        (Shape::from_slice(&[points]), points)
+    };
+    if points == 0 {
+        return;
+    }
 
     let row = program.slots.iter().map(|&s| usize::from(s)).sum::<usize>() + 8;
-    let lanes = LANES.min((SCRATCH / row) & !15).min(n.next_multiple_of(16));
+    let lanes = LANES.min((SCRATCH / row) & !15).min(points.next_multiple_of(16));
+    let mut offsets: SmallVec<[usize; 16]> = SmallVec::new();
     let mut end = 0;
-    let offsets = program.slots.iter().map(|&size| {
-        let start = end;
+    for &size in &program.slots {
+        offsets.push(end);
         end += lanes * usize::from(size);
-        start
-    });
-    let offsets: SmallVec<[usize; 16]> = offsets.collect();
+    }
 
-    let inner = nest.inner();
+    let inner = shape.last().copied().unwrap_or(1);
     let partly = ins.iter().chain(&outs).any(|o| matches!(o.kind, Kind::General));
-    let row_tile = if partly && inner >= LONG_AXIS && inner < n {
+    let row_tile = if partly && inner >= LONG_AXIS && inner < points {
         inner.div_ceil(inner.div_ceil(lanes)).next_multiple_of(16).min(inner)
     } else {
         0
     };
     let tiles = match row_tile {
-        0 => n.div_ceil(lanes),
-        tile => n / inner * inner.div_ceil(tile),
+        0 => points.div_ceil(lanes),
+        tile => points / inner * inner.div_ceil(tile),
     };
-    let plan = Plan { program, nest, inputs: ins, outputs: outs, offsets, staging: end, lanes, row_tile, direct };
+    let plan =
+        Plan { program, shape, points, inputs: ins, outputs: outs, offsets, staging: end, lanes, row_tile, direct };
+    if end + 8 * lanes <= SMALL {
+        // SAFETY: the caller's promise; the scratch is large enough.
+        return unsafe { plan.tiles::<SMALL>(0..tiles) };
+    }
 
     let per_chunk = (grain(program.weight) / if row_tile == 0 { lanes } else { row_tile }).max(1);
     if tiles <= per_chunk {
         // SAFETY: the caller's promise.
-        return unsafe { plan.tiles(0..tiles) };
+        return unsafe { plan.tiles::<SCRATCH>(0..tiles) };
     }
     ThreadPool::global().parallel_ranges(tiles, per_chunk, |range| {
         // SAFETY: the caller's promise; chunks write different points of the outputs.
-        unsafe { plan.tiles(range) }
+        unsafe { plan.tiles::<SCRATCH>(range) }
     });
 }
 
@@ -110,18 +146,20 @@ impl Plan<'_> {
     fn tile(&self, i: usize) -> (usize, usize) {
         if self.row_tile == 0 {
             let start = i * self.lanes;
-            return (start, self.lanes.min(self.nest.len() - start));
+            return (start, self.lanes.min(self.points - start));
         }
-        let inner = self.nest.inner();
+        let inner = self.shape.last().copied().unwrap_or(1);
         let per_row = inner.div_ceil(self.row_tile);
         let at = i % per_row * self.row_tile;
         (i / per_row * inner + at, self.row_tile.min(inner - at))
     }
 
-    unsafe fn tiles(&self, range: Range<usize>) {
-        let mut scratch = MaybeUninit::<Scratch>::uninit();
+    /// # Safety
+    /// As for [`execute`]; slots and staging must fit into `BYTES` bytes.
+    unsafe fn tiles<const BYTES: usize>(&self, range: Range<usize>) {
+        let mut scratch = MaybeUninit::<Scratch<BYTES>>::uninit();
         let scratch = scratch.as_mut_ptr().cast::<u8>();
-        let shape = &self.nest.shape;
+        let shape = &self.shape;
         let p = self.program;
         // All offsets lie inside the scratch: `execute` has cut the lanes accordingly.
         let mut at: SmallVec<[*mut u8; 16]> = self.offsets.iter().map(|&o| scratch.wrapping_add(o)).collect();

@@ -127,7 +127,6 @@ fn rates_of_kernels() {
     let gelu = Gelu { approximate: "none".to_string() };
     let softmax = |axis| Softmax { axis };
     let sum = |axis| ReduceSum { axes: vec![axis], keepdims: false };
-    let small = input(DType::F32, &[4]);
     for tier in Tier::available() {
         for threads in [1, 2] {
             settings.set(tier, threads);
@@ -166,26 +165,41 @@ fn rates_of_kernels() {
                 let seconds = (0..200).map(time).fold(f64::INFINITY, f64::min);
                 println!("  {name:>16}: {:8.1} us {:6.1} GB/s", seconds * 1e6, 8e-9 * N as f64 / seconds);
             }
-            let (_, _) = run(&Add, &[small.clone(), small.clone()], (DType::F32, &[4]), 1);
-            for (name, b) in [("tiny add", &small), ("tiny add scalar", &one)] {
-                let backend = lampyr_cpu::backend();
-                let out = Tensor::empty(DType::F32, &[4]);
-                let kernel = backend.kernels().find(&Add, &[small.info(), b.info()], &[out.info()]).unwrap();
-                let start = Instant::now();
-                const TIMES: u32 = 1_000_000;
-                for _ in 0..TIMES {
-                    let launch = Launch {
-                        op: &Add,
-                        inputs: &[small.arg(), b.arg()],
-                        outputs: &[Some(out.arg())],
-                        workspace: None,
-                        packed: &[],
-                        backend: &*backend,
-                    };
-                    backend.enqueue(kernel, &launch).unwrap();
-                }
-                println!("  {name:>16}: {:?}", start.elapsed() / TIMES);
-            }
         }
+    }
+}
+
+/// `cargo test -p lampyr-cpu --release -- --ignored --nocapture launches`
+#[test]
+#[ignore = "a measurement"]
+fn launches_of_tiny_tensors() {
+    let _settings = Settings::lock();
+    let backend = lampyr_cpu::backend();
+    let small = input(DType::F32, &[4]);
+    let one = Tensor::upload(&HostTensor::scalar(2.0f32), Layout::contiguous(&[]));
+    let gelu = Gelu { approximate: "none".to_string() };
+    let cases: [(&str, &dyn Op, &[&Tensor]); 4] = [
+        ("add", &Add, &[&small, &small]),
+        ("add scalar", &Add, &[&small, &one]),
+        ("gelu", &gelu, &[&small]),
+        ("softmax", &Softmax { axis: -1 }, &[&small]),
+    ];
+    for (name, op, inputs) in cases {
+        let out = Tensor::empty(DType::F32, &[4]);
+        let infos: Vec<ArgInfo> = inputs.iter().map(|t| t.info()).collect();
+        let args: Vec<Arg> = inputs.iter().map(|t| t.arg()).collect();
+        let mut best = f64::INFINITY;
+        for _ in 0..20 {
+            let start = Instant::now();
+            for _ in 0..50_000 {
+                let kernel = backend.kernels().find(op, &infos, &[out.info()]).unwrap();
+                let outputs = [Some(out.arg())];
+                let launch =
+                    Launch { op, inputs: &args, outputs: &outputs, workspace: None, packed: &[], backend: &*backend };
+                backend.enqueue(kernel, &launch).unwrap();
+            }
+            best = best.min(start.elapsed().as_secs_f64() / 50_000.0);
+        }
+        println!("{name:>12}: {:.0} ns", best * 1e9);
     }
 }
