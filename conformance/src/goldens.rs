@@ -9,13 +9,18 @@ use lampyr_ir::{AttrValue, HostTensor, HostValue, OpEntry};
 use lampyr_ops::registry;
 use serde_json::{Map, Value, json};
 
+use crate::{graphs, runner};
+
 /// Elements above which a case is not stored.
 const LIMIT: usize = 130;
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
 /// A tensor in the files: dtype, shape, hexadecimal bytes.
 pub fn encode(t: &HostTensor) -> Value {
-    let hex: String = t.bytes().iter().map(|b| format!("{b:02x}")).collect();
-    json!([t.dtype().name(), t.shape(), hex])
+    json!([t.dtype().name(), t.shape(), hex(t.bytes())])
 }
 
 /// The tensor that [`encode`] or `make.py` wrote.
@@ -65,8 +70,9 @@ pub fn wanted() -> Vec<(String, Case)> {
     all
 }
 
-/// Everything `make.py` needs to know.
-pub fn dump() -> Result<Value> {
+/// Everything `make.py` needs to know; with `complete`, also the outputs by reference and the case as an ONNX model,
+/// for the Python tests.
+pub fn dump(complete: bool) -> Result<Value> {
     let mut rows = Map::new();
     for (key, case) in wanted() {
         let attrs: BTreeMap<_, _> = case.op.attrs().into_iter().filter_map(|(n, v)| Some((n, attr(&v)?))).collect();
@@ -78,7 +84,18 @@ pub fn dump() -> Result<Value> {
                 _ => Err(Error::internal("sequence in a golden case")),
             })
             .collect::<Result<Vec<_>>>()?;
-        rows.insert(key, json!({ "op": case.op.name(), "attrs": attrs, "inputs": inputs, "gradient": case.gradient }));
+        let mut row = json!({ "op": case.op.name(), "attrs": attrs, "inputs": inputs, "gradient": case.gradient });
+        if complete {
+            let outputs = runner::reference(&case)?;
+            row["outputs"] = outputs.iter().map(|v| v.tensor().map(encode)).collect::<Result<Vec<_>>>()?.into();
+            if case.op.to_onnx(&graphs::facts(&case, false)?.iter().collect::<Vec<_>>()).is_some() {
+                let model = lampyr_onnx::export(&graphs::alone(&case, false)?)?;
+                row["onnx"] = hex(&model).into();
+            }
+            let tolerance = runner::tolerance(&case, &outputs);
+            row["tolerance"] = json!([tolerance.absolute, tolerance.relative]);
+        }
+        rows.insert(key, row);
     }
     Ok(Value::Object(rows))
 }

@@ -156,3 +156,11 @@ pub fn value_difference(got: &HostValue, want: &HostValue, tolerance: Option<Tol
         _ => Some("a tensor against a sequence".to_string()),
     }
 }
+
+/// The tolerance of a case: its own, else the widest of its outputs' dtypes.
+pub fn tolerance(case: &Case, outputs: &[HostValue]) -> Tolerance {
+    case.tolerance.unwrap_or_else(|| {
+        let all = outputs.iter().filter_map(|v| v.tensor().ok()).map(|t| Tolerance::of(t.dtype()));
+        all.max_by(|a, b| a.absolute.total_cmp(&b.absolute)).unwrap_or(Tolerance::EXACT)
+    })
+}

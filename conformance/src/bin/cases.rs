@@ -1,6 +1,8 @@
-//! Writes the cases that `goldens/make.py` computes with torch, as JSON on standard output.
+//! Writes the cases as JSON on standard output: what `goldens/make.py` computes with torch, and with `--complete` also
+//! what the Python tests compare, the results and ONNX models.
 
 fn main() -> Result<(), lampyr_base::Error> {
-    println!("{}", lampyr_conformance::goldens::dump()?);
+    let complete = std::env::args().any(|a| a == "--complete");
+    println!("{}", lampyr_conformance::goldens::dump(complete)?);
     Ok(())
 }
