@@ -157,11 +157,20 @@ impl Run<'_> {
         self.plan.devices.get(index).ok_or_else(|| Error::internal("a plan names a device that it does not have"))
     }
 
+    /// Forgets a register. Its bytes are free again, unless a view in another register still lies in them.
     fn drop_register(&mut self, r: usize) {
-        if let (Some(value), Some(bytes)) = (self.registers.get_mut(r), self.register_bytes.get_mut(r)) {
-            *value = None;
-            self.budget.give(std::mem::take(bytes));
+        let Some(value) = self.registers.get_mut(r).and_then(Option::take) else { return };
+        let bytes = self.register_bytes.get_mut(r).map(std::mem::take).unwrap_or(0);
+        if bytes > 0
+            && let Value::Tensor(t) = &value
+        {
+            let heir = |v: &Option<Value>| matches!(v, Some(Value::Tensor(u)) if same(&t.memory, &u.memory));
+            if let Some(counted) = self.registers.iter().position(heir).and_then(|i| self.register_bytes.get_mut(i)) {
+                *counted += bytes;
+                return;
+            }
         }
+        self.budget.give(bytes);
     }
 
     /// Whether `memory` belongs to this run and is reused after it.
