@@ -4,7 +4,7 @@ use super::operand::{Panel, Store};
 use super::packed::Side;
 use super::plan::Packing;
 use super::slots::Slots;
-use super::{Compute, DEPTH, Epilogue, Plan, Start};
+use super::{Compute, DEPTH, Epilogue, Plan, Sink, Start};
 use crate::gemm::micro::Tile;
 use crate::simd::Tier;
 
@@ -24,6 +24,8 @@ pub struct Problem<'a, E, S> {
     pub alpha: E,
     /// What the product is added to; zero without one.
     pub start: Option<&'a dyn Start<E>>,
+    /// Where finished blocks go instead of the result.
+    pub sink: Option<&'a dyn Sink<E>>,
     /// What follows.
     pub epilogue: Option<&'a dyn Epilogue>,
 }
@@ -108,17 +110,17 @@ impl<E: Compute, S: Store<E>> Run<'_, E, S> {
     fn pack_before(&self, pool: &ThreadPool) {
         let plan = self.plan;
         let sides = [
-            (&self.problem.left, plan.left, self.left, plan.m, plan.height, plan.left_size(), false),
-            (&self.problem.right, plan.right, self.right, plan.n, plan.width, plan.right_size(), true),
+            (&self.problem.left, plan.left, self.left, plan.m, plan.height, plan.left_size(), plan.distinct.0, false),
+            (&self.problem.right, plan.right, self.right, plan.n, plan.width, plan.right_size(), plan.distinct.1, true),
         ];
-        for (side, packing, to, outer, panel, size, pad) in sides {
+        for (side, packing, to, outer, panel, size, count, pad) in sides {
             let (Packing::Before, Side::Operand(operand)) = (packing, side) else { continue };
             let panels = outer.div_ceil(panel);
             let padded = if pad { panels * panel } else { outer };
             // A chunk packs about 64K elements.
             let grain = (64 * 1024 / (panel * plan.k).max(1)).max(1);
             let per_matrix = panels.div_ceil(grain);
-            pool.parallel_for(per_matrix * plan.batch, &|i| {
+            pool.parallel_for(per_matrix * count, &|i| {
                 let (batch, first) = (i / per_matrix, i % per_matrix * grain);
                 for j in first..(first + grain).min(panels) {
                     let (at, count) = (j * panel, panel.min(outer - j * panel));
@@ -145,7 +147,7 @@ impl<E: Compute, S: Store<E>> Run<'_, E, S> {
         let (rows, columns) = (plan.rows.min(plan.m - row), plan.columns.min(plan.n - column));
         let result = self.c.at(batch * problem.c_batch + row * problem.c_step + column);
         let own = scratch.wrapping_add(plan.left_scratch() + plan.right_scratch());
-        let (c, c_step) = if S::SAME { (result.cast::<E>(), problem.c_step) } else { (own, plan.columns) };
+        let (c, c_step) = if !plan.narrow { (result.cast::<E>(), problem.c_step) } else { (own, plan.columns) };
         // SAFETY: `c` has `rows` rows of `columns` elements, in the result or in scratch; panels are those of the plan.
         unsafe {
             if let Some(start) = problem.start {
@@ -194,7 +196,12 @@ impl<E: Compute, S: Store<E>> Run<'_, E, S> {
                     }
                 }
             }
-            if !S::SAME {
+            if let Some(sink) = problem.sink {
+                for i in 0..rows {
+                    let values = std::slice::from_raw_parts(own.add(i * c_step), columns);
+                    sink.write(batch, row + i, column, values);
+                }
+            } else if plan.narrow {
                 for i in 0..rows {
                     let (from, to) = (own.add(i * c_step), result.add(i * problem.c_step));
                     (0..columns).for_each(|j| *to.add(j) = S::put(*from.add(j)));
@@ -230,7 +237,7 @@ impl<E: Compute, S: Store<E>> Run<'_, E, S> {
                 }
                 scratch
             }
-            _ => self.left.at(batch * plan.left_size() + inside),
+            _ => self.left.at(batch % plan.distinct.0 * plan.left_size() + inside),
         };
         Panels { first, next, step: 0 }
     }
@@ -269,7 +276,7 @@ impl<E: Compute, S: Store<E>> Run<'_, E, S> {
                 }
                 scratch
             }
-            _ => self.right.at(batch * plan.right_size() + inside),
+            _ => self.right.at(batch % plan.distinct.1 * plan.right_size() + inside),
         };
         Panels { first, next, step }
     }

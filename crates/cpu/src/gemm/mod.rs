@@ -55,6 +55,12 @@ pub trait Start<E>: Sync {
     fn fill(&self, batch: usize, row: usize, column: usize, to: &mut [E]);
 }
 
+/// Takes finished rows of blocks in place of a result without gaps.
+pub trait Sink<E>: Sync {
+    /// Stores the values of one row from `column` on; no element comes twice.
+    fn write(&self, batch: usize, row: usize, column: usize, values: &[E]);
+}
+
 /// What happens to a block of the result after it was written, while it is in cache.
 pub trait Epilogue: Sync {
     /// Changes the block in place; blocks never overlap.

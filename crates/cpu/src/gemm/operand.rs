@@ -65,6 +65,11 @@ pub trait Operand<E>: Sync {
     /// The piece lies inside the matrix, `count <= stride`, and `to` is valid for `depth * stride` elements.
     unsafe fn pack(&self, panel: Panel, to: *mut E);
 
+    /// How many different matrices a batch of `batch` has: matrix `i` equals matrix `i` modulo this.
+    fn distinct(&self, batch: usize) -> usize {
+        batch
+    }
+
     /// The address of matrix `batch` and its step along the contraction, when its outer axis is contiguous and its
     /// elements are of type `E`.
     fn direct(&self, _batch: usize) -> Option<(*const E, isize)> {
@@ -82,6 +87,12 @@ impl Batch {
     /// One axis per pair of size and step in elements, outermost first.
     pub fn new(sizes: &[usize], steps: &[isize]) -> Batch {
         Batch { axes: sizes.iter().copied().zip(steps.iter().copied()).collect() }
+    }
+
+    /// Matrix `i` equals matrix `i` modulo this.
+    pub fn distinct(&self) -> usize {
+        let moving = self.axes.iter().position(|&(_, step)| step != 0).unwrap_or(self.axes.len());
+        self.axes[moving..].iter().map(|&(size, _)| size).product()
     }
 
     /// Offset of matrix `i` in row-major order.
@@ -153,6 +164,10 @@ impl<E: Real, S: Store<E>> Operand<E> for Strided<S> {
                 p += n;
             }
         }
+    }
+
+    fn distinct(&self, _batch: usize) -> usize {
+        self.batch.distinct()
     }
 
     fn direct(&self, batch: usize) -> Option<(*const E, isize)> {

@@ -32,6 +32,8 @@ pub struct Plan {
     pub(super) n: usize,
     pub(super) k: usize,
     pub(super) batch: usize,
+    /// Different matrices on both sides.
+    pub(super) distinct: (usize, usize),
     /// Rows and columns of the inner kernel.
     pub(super) height: usize,
     pub(super) width: usize,
@@ -60,7 +62,7 @@ const SHARED: usize = 4 << 20;
 const FEW: usize = 24;
 
 impl Plan {
-    /// Cuts `batch` products of `m x k` and `k x n` matrices. `narrow`: the result is not stored in the compute type.
+    /// Cuts `batch` products of `m x k` and `k x n` matrices. `narrow`: the result is not stored in the compute type, or goes to a sink.
     pub fn new<E: Compute>(
         tier: Tier,
         (batch, m, n, k): (usize, usize, usize, usize),
@@ -108,6 +110,7 @@ impl Plan {
             n,
             k,
             batch,
+            distinct: (batch, batch),
             height,
             width,
             rows: rows.max(1),
@@ -118,6 +121,17 @@ impl Plan {
             grain: (GRAIN / per_task).max(1),
             narrow,
         }
+    }
+
+    /// The same for sides that repeat: matrix `i` equals matrix `i` modulo these numbers.
+    pub fn repeating(mut self, left: usize, right: usize) -> Plan {
+        self.distinct = (left.clamp(1, self.batch.max(1)), right.clamp(1, self.batch.max(1)));
+        for (packing, distinct) in [(&mut self.left, self.distinct.0), (&mut self.right, self.distinct.1)] {
+            if *packing == Packing::PerTask && distinct < self.batch {
+                *packing = Packing::Before;
+            }
+        }
+        self
     }
 
     pub(super) fn across(&self) -> usize {
@@ -165,11 +179,11 @@ impl Plan {
     }
 
     pub(super) fn shared_left(&self) -> usize {
-        if self.left == Packing::Before { (self.left_size() * self.batch).next_multiple_of(16) } else { 0 }
+        if self.left == Packing::Before { (self.left_size() * self.distinct.0).next_multiple_of(16) } else { 0 }
     }
 
     pub(super) fn shared_right(&self) -> usize {
-        if self.right == Packing::Before { (self.right_size() * self.batch).next_multiple_of(16) } else { 0 }
+        if self.right == Packing::Before { (self.right_size() * self.distinct.1).next_multiple_of(16) } else { 0 }
     }
 
     /// Elements of the compute type that [`super::run`] needs as workspace with this many threads.

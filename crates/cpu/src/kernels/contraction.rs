@@ -6,7 +6,7 @@ use lampyr_base::{Error, Result};
 use lampyr_ops::build::*;
 
 use super::tail::Tail;
-use crate::gemm::{Compute, Epilogue, PackedMatrix, Plan, Problem, Ready, Side, Start, Store, run};
+use crate::gemm::{Compute, Epilogue, PackedMatrix, Plan, Problem, Ready, Side, Sink, Start, Store, run};
 use crate::simd::Tier;
 
 /// Adds them.
@@ -81,15 +81,22 @@ pub(super) fn packed<'a, E: Compute>(launch: &Launch<'a>, i: usize) -> Option<&'
     packed.data.downcast_ref::<PackedMatrix<E>>().filter(|p| p.tier() == Tier::current())
 }
 
-/// Bytes that [`multiply`] needs at most, whether or not a side was packed.
-pub(super) fn product_bytes<E: Compute>(sizes: Sizes, direct: bool, narrow: bool, packs: Packs) -> usize {
+/// Bytes that [`multiply`] needs at most, given how many different matrices both sides have, whether or not a side was packed.
+pub(super) fn product_bytes<E: Compute>(
+    sizes: Sizes,
+    distinct: (usize, usize),
+    direct: bool,
+    narrow: bool,
+    packs: Packs,
+) -> usize {
     let (tier, threads) = (Tier::current(), num_threads());
     let plain = if direct { Ready::Direct } else { Ready::No };
     let other = match packs {
         Packs::Left => (Ready::Packed, plain),
         Packs::Right => (Ready::No, Ready::Packed),
     };
-    let elements = |ready| Plan::new::<E>(tier, sizes, ready, narrow).workspace(threads);
+    let elements =
+        |ready| Plan::new::<E>(tier, sizes, ready, narrow).repeating(distinct.0, distinct.1).workspace(threads);
     elements((Ready::No, plain)).max(elements(other)) * size_of::<E>()
 }
 
@@ -108,6 +115,7 @@ pub(super) struct Product<'a, 'b, E, S> {
     pub c: *mut S,
     pub alpha: E,
     pub start: Option<&'a dyn Start<E>>,
+    pub sink: Option<&'a dyn Sink<E>>,
     pub tail: Option<&'a Tail<'b>>,
 }
 
@@ -123,14 +131,19 @@ pub(super) unsafe fn multiply<E: Compute, S: Store<E>>(
     workspace: (*mut E, usize),
 ) -> Result<()> {
     let tier = Tier::current();
-    let (_, m, n, _) = p.sizes;
+    let (batch, m, n, _) = p.sizes;
     let ready = |side: &Side<E>| match side {
         Side::Packed(_) => Ready::Packed,
         Side::Operand(o) if o.direct(0).is_some() => Ready::Direct,
         Side::Operand(_) => Ready::No,
     };
     let left = if let Side::Packed(_) = p.left { Ready::Packed } else { Ready::No };
-    let plan = Plan::new::<E>(tier, p.sizes, (left, ready(&p.right)), !S::SAME);
+    let distinct = |side: &Side<E>| match side {
+        Side::Operand(o) => o.distinct(batch),
+        Side::Packed(_) => batch,
+    };
+    let plan = Plan::new::<E>(tier, p.sizes, (left, ready(&p.right)), !S::SAME || p.sink.is_some());
+    let plan = plan.repeating(distinct(&p.left), distinct(&p.right));
     let block = match p.tail {
         Some(tail) => tail.blockwise(p.sizes)?,
         None => None,
@@ -146,6 +159,7 @@ pub(super) unsafe fn multiply<E: Compute, S: Store<E>>(
         c_batch: m * n,
         alpha: p.alpha,
         start: p.start,
+        sink: p.sink,
         epilogue: block.as_ref().map(|b| b as &dyn Epilogue),
     };
     // SAFETY: the caller's contract.

@@ -1,13 +1,14 @@
 use std::sync::Arc;
 
 use lampyr_backend::{Accepts, Arg, ArgInfo, Kernel, Launch, Packed};
-use lampyr_base::{DType, Dim, Layout, Result};
+use lampyr_base::{Dim, Error, Layout, Result};
 use lampyr_ir::Op;
 use lampyr_ops::build::Conv;
 use lampyr_ops::common::sizes;
 
 use super::contraction::{Packs, Product, Sizes, address, floats, multiply, packed, product_bytes, workspace};
-use super::depthwise::Depthwise;
+use super::depthwise::{Depthwise, MOST_STEP, MOST_TAPS};
+use super::frames::{Frame, Framed};
 use super::image::{Axis, Image, Window};
 use super::tail::Tail;
 use crate::gemm::{Batch, Compute, Epilogue, Operand, PackedMatrix, Side, Start, Store, Strided};
@@ -65,7 +66,32 @@ impl Geometry {
 
     /// Whether results see one channel each, too few at a time for a matrix product.
     fn is_depthwise(&self) -> bool {
-        self.channels == 1 && self.rows <= 4 && self.groups > 1
+        let taps: usize = self.axes.iter().map(|a| a.taps).product();
+        self.channels == 1
+            && self.rows <= 4
+            && self.groups > 1
+            && taps <= MOST_TAPS
+            && self.axes[2].step <= MOST_STEP
+            && self.axes.iter().any(|a| a.taps > 1)
+    }
+
+    /// The image as a plain matrix, where every position sees one element.
+    fn flat<S: Copy>(&self, data: *const S, x: &Layout) -> Option<Strided<S>> {
+        self.image(data, x).as_strided()
+    }
+
+    fn frame(&self) -> Option<Frame> {
+        Frame::new(&[self.axes])
+    }
+
+    /// Number of frames.
+    fn frames(&self) -> usize {
+        self.images * self.groups * self.channels
+    }
+
+    fn framed<E: Compute>(&self, frame: &Frame, data: *const E) -> Framed<E> {
+        let next = self.groups * self.channels;
+        Framed::new(frame, &self.axes, data, (&[self.images, self.groups], &[next, self.channels]))
     }
 
     pub fn image<S>(&self, data: *const S, x: &Layout) -> Image<S> {
@@ -100,9 +126,11 @@ impl Kernel for ConvKernel {
         let geometry = |op| Geometry::new(op, inputs[0].layout, inputs[1].shape(), outputs[0].shape()).ok();
         let Some(g) = of(op).and_then(geometry) else { return 0 };
         floats!(inputs[0].dtype, E, S => {
-            let flat = g.image::<S>(std::ptr::null(), inputs[0].layout).as_strided();
-            let direct = flat.is_some_and(|f| Operand::<E>::direct(&f, 0).is_some());
-            product_bytes::<E>(g.sizes(), direct, !S::SAME, Packs::Left)
+            if g.flat::<S>(std::ptr::null(), inputs[0].layout).is_some() {
+                return product_bytes::<E>(g.sizes(), (g.groups, g.images * g.groups), S::SAME, !S::SAME, Packs::Left);
+            }
+            let frames = g.frame().map_or(0, |f| f.elements(g.frames())) * size_of::<E>();
+            frames + if g.is_depthwise() { 0 } else { product_bytes::<E>(g.sizes(), (g.groups, g.images * g.groups), false, !S::SAME, Packs::Left) }
         }, _ => 0)
     }
 
@@ -130,39 +158,66 @@ pub(super) fn run(launch: &Launch, tail: Option<&Tail>) -> Result<()> {
     let op: &Conv = launch.op()?;
     let (x, w, out) = (&launch.inputs[0], &launch.inputs[1], launch.output(0)?);
     let g = Geometry::new(op, x.layout, w.shape(), out.shape())?;
-    if g.is_depthwise() {
-        match x.dtype {
-            DType::F32 => return depthwise::<f32>(launch, &g, tail),
-            DType::F64 => return depthwise::<f64>(launch, &g, tail),
-            _ => {}
-        }
-    }
+    let Some(frame) = g.frame() else { return Ok(()) };
     floats!(x.dtype, E, S => {
-            let left = weights(address::<S>(w)?, g.images, g.groups, g.rows, g.inner);
-            let image = g.image::<S>(address(x)?, x.layout);
-            let flat = image.as_strided();
-            let right: &dyn Operand<E> = match &flat {
-                Some(flat) => flat,
-                None => &image,
-            };
-            let bias = match launch.inputs.get(2) {
-                Some(b) => {
-                    Some(Bias::<S> { data: address(b)?, step: b.layout.strides[0], rows: g.rows, groups: g.groups })
+        let image = g.image::<S>(address(x)?, x.layout);
+        let flat = image.as_strided();
+        let (mut scratch, mut room) = workspace::<E>(launch)?;
+        let framed = match &flat {
+            Some(_) => None,
+            None => {
+                let used = frame.elements(g.frames());
+                if used > room {
+                    return Err(Error::internal("the workspace of a convolution is too small"));
                 }
-                None => None,
-            };
-            let product = Product {
-                sizes: g.sizes(),
-                left: packed::<E>(launch, 1).map_or(Side::Operand(&left), Side::Packed),
-                right: Side::Operand(right),
-                c: address::<S>(out)?,
-                alpha: 1.0,
-                start: bias.as_ref().map(|b| b as &dyn Start<E>),
-                tail,
+                // SAFETY: the layout lies inside its memory, and the workspace has room for the frames.
+                unsafe { frame.fill::<E, S>(&image, (g.images, x.layout.strides[0]), g.groups * g.channels, scratch) };
+                let framed = g.framed(&frame, scratch);
+                (scratch, room) = (scratch.wrapping_add(used), room - used);
+                Some(framed)
+            }
+        };
+        let bias = match launch.inputs.get(2) {
+            Some(b) => Some(Bias::<S> { data: address(b)?, step: b.layout.strides[0], rows: g.rows, groups: g.groups }),
+            None => None,
+        };
+        if let Some(framed) = framed.as_ref().filter(|_| g.is_depthwise()) {
+            let bias = bias.map(|b| (b.data, b.step));
+            let block = tail.map(|t| t.blockwise(g.sizes())).transpose()?.flatten();
+            let depthwise = Depthwise {
+                framed,
+                batch: g.images * g.groups,
+                groups: g.groups,
+                rows: g.rows,
+                weights: address::<S>(w)?,
+                bias,
+                out: address::<S>(out)?,
+                epilogue: block.as_ref().map(|b| b as &dyn Epilogue),
             };
             // SAFETY: layouts lie inside their memories and outputs overlap no input; sizes come from the layouts.
-            unsafe { multiply(&product, workspace::<E>(launch)?) }?;
-        }, _ => {});
+            unsafe { depthwise.run() };
+            return tail.filter(|_| block.is_none()).map_or(Ok(()), Tail::whole);
+        }
+        let left = weights(address::<S>(w)?, g.images, g.groups, g.rows, g.inner);
+        let right: Option<&dyn Operand<E>> = match (&flat, &framed) {
+            (Some(flat), _) => Some(flat),
+            (None, Some(framed)) => Some(framed),
+            (None, None) => None,
+        };
+        let Some(right) = right else { return Ok(()) };
+        let product = Product {
+            sizes: g.sizes(),
+            left: packed::<E>(launch, 1).map_or(Side::Operand(&left), Side::Packed),
+            right: Side::Operand(right),
+            c: address::<S>(out)?,
+            alpha: 1.0,
+            start: bias.as_ref().map(|b| b as &dyn Start<E>),
+            sink: None,
+            tail,
+        };
+        // SAFETY: layouts lie inside their memories and outputs overlap no input; sizes come from the layouts.
+        unsafe { multiply(&product, (scratch, room)) }?;
+    }, _ => {});
     Ok(())
 }
 
@@ -170,33 +225,4 @@ pub(super) fn run(launch: &Launch, tail: Option<&Tail>) -> Result<()> {
 pub(super) fn weights<S>(data: *const S, images: usize, groups: usize, rows: usize, inner: usize) -> Strided<S> {
     let batch = Batch::new(&[images, groups], &[0, (rows * inner) as isize]);
     Strided { data, outer: inner as isize, inner: 1, batch }
-}
-
-fn depthwise<E: Compute>(launch: &Launch, g: &Geometry, tail: Option<&Tail>) -> Result<()> {
-    let (x, w, out) = (&launch.inputs[0], &launch.inputs[1], launch.output(0)?);
-    let image = g.image::<E>(address(x)?, x.layout);
-    let bias = match launch.inputs.get(2) {
-        Some(b) => Some((address::<E>(b)?.cast_const(), b.layout.strides[0])),
-        None => None,
-    };
-    let block = match tail {
-        Some(tail) => tail.blockwise(g.sizes())?,
-        None => None,
-    };
-    let depthwise = Depthwise {
-        image: &image,
-        batch: g.images * g.groups,
-        groups: g.groups,
-        rows: g.rows,
-        weights: address(w)?,
-        bias,
-        out: address(out)?,
-        epilogue: block.as_ref().map(|b| b as &dyn Epilogue),
-    };
-    // SAFETY: layouts lie inside their memories and outputs overlap no input; sizes come from the layouts.
-    unsafe { depthwise.run() };
-    match tail.filter(|_| block.is_none()) {
-        Some(tail) => tail.whole(),
-        None => Ok(()),
-    }
 }

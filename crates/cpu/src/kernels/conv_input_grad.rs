@@ -1,24 +1,33 @@
 use lampyr_backend::{Accepts, ArgInfo, Kernel, Launch};
-use lampyr_base::{Dim, Layout, Result};
+use lampyr_base::{Dim, Error, Layout, Result};
 use lampyr_ir::Op;
 use lampyr_ops::build::ConvInputGrad;
 use lampyr_ops::common::sizes;
 
 use super::contraction::{Packs, Product, Sizes, address, floats, multiply, product_bytes, workspace};
-use super::image::{Axis, Folded, Image, Window};
-use crate::gemm::{Batch, Operand, Side, Strided};
+use super::frames::{Frame, Framed};
+use super::image::{Axis, Image, Remainder, Window};
+use super::operand::Shared;
+use crate::gemm::{Batch, Compute, Operand, Panel, Side, Sink, Store};
 
-/// Transposed weights times columns of the gradient, in which strides leave gaps.
+/// Transposed weights times columns of the gradient, for each remainder of the positions by the strides.
 struct Geometry {
-    axes: [Axis; 3],
+    views: Vec<Remainder>,
     images: usize,
     groups: usize,
     /// Channels of the gradient in a group.
     channels: usize,
     /// Channels of the result in a group.
     rows: usize,
-    taps: usize,
-    columns: usize,
+    /// Spatial sizes of the weights and of the result.
+    kernel: [usize; 3],
+    output: [usize; 3],
+}
+
+fn three(sizes: &[usize]) -> [usize; 3] {
+    let mut all = [1; 3];
+    all[3 - sizes.len().min(3)..].copy_from_slice(&sizes[..sizes.len().min(3)]);
+    all
 }
 
 impl Geometry {
@@ -27,30 +36,116 @@ impl Geometry {
         let window = Window { strides: &op.strides, pads: &pads, dilations: &op.dilations };
         let groups = op.group.max(1) as usize;
         Ok(Geometry {
-            axes: window.adjoint(g, &w[2..], &out[2..])?,
+            views: window.adjoint(g, &w[2..], &out[2..])?,
             images: g.shape[0],
             groups,
             channels: w[0] / groups,
             rows: w[1],
-            taps: w[2..].iter().product(),
-            columns: out[2..].iter().product(),
+            kernel: three(&w[2..]),
+            output: three(&out[2..]),
         })
     }
 
-    fn sizes(&self) -> Sizes {
-        (self.images * self.groups, self.rows, self.columns, self.channels * self.taps)
+    fn sizes(&self, axes: &[Axis; 3]) -> Sizes {
+        let (taps, positions) = axes.iter().fold((1, 1), |(t, p), a| (t * a.taps, p * a.positions));
+        (self.images * self.groups, self.rows, positions, self.channels * taps)
     }
 
-    fn image<S>(&self, data: *const S, g: &Layout) -> Image<S> {
-        let batch = Batch::new(&[self.images, self.groups], &[g.strides[0], self.channels as isize * g.strides[1]]);
-        Image { data, batch, channel: g.strides[1], axes: self.axes }
+    fn frame(&self) -> Option<Frame> {
+        let axes: Vec<_> = self.views.iter().map(|v| v.axes).collect();
+        Frame::new(&axes)
     }
 
-    fn weights<S>(&self, data: *const S) -> Folded<S> {
-        let next = self.rows * self.taps;
-        let batch = Batch::new(&[self.images, self.groups], &[0, (self.channels * next) as isize]);
-        let matrix = Strided { data, outer: self.taps as isize, inner: 1, batch };
-        Folded { matrix, length: self.taps, next: next as isize }
+    fn frames(&self) -> usize {
+        self.images * self.groups * self.channels
+    }
+}
+
+/// The weights that one remainder sees, transposed: rows are channels of the result, the contraction runs over channels
+/// of the gradient and taps.
+struct Weights<S> {
+    data: *const S,
+    batch: Batch,
+    row: isize,
+    channel: isize,
+    taps: [usize; 3],
+    steps: [isize; 3],
+}
+
+// SAFETY: the pointer is only read while its operand lives.
+unsafe impl<S: Sync> Sync for Weights<S> {}
+
+impl<S> Weights<S> {
+    fn new(g: &Geometry, view: &Remainder, data: *const S) -> Weights<S> {
+        let [_, height, width] = g.kernel;
+        let pitch = [height * width, width, 1];
+        let first: usize = (0..3).map(|a| view.tap[a] * pitch[a]).sum();
+        let kernel: usize = g.kernel.iter().product();
+        let channel = g.rows * kernel;
+        Weights {
+            data: data.wrapping_add(first),
+            batch: Batch::new(&[g.images, g.groups], &[0, (g.channels * channel) as isize]),
+            row: kernel as isize,
+            channel: channel as isize,
+            taps: view.axes.map(|a| a.taps),
+            steps: std::array::from_fn(|a| (view.taps[a] * pitch[a]) as isize),
+        }
+    }
+}
+
+impl<E: Compute, S: Store<E>> Operand<E> for Weights<S> {
+    fn distinct(&self, _batch: usize) -> usize {
+        self.batch.distinct()
+    }
+
+    unsafe fn pack(&self, panel: Panel, to: *mut E) {
+        let Panel { batch, k, depth, at, count, stride } = panel;
+        let first = self.data.wrapping_offset(self.batch.offset(batch) + at as isize * self.row);
+        let [_, height, width] = self.taps;
+        let per_channel: usize = self.taps.iter().product();
+        for p in 0..depth {
+            let (channel, tap) = ((k + p) / per_channel, (k + p) % per_channel);
+            let tap = [tap / (height * width), tap / width % height, tap % width];
+            let offset: isize = (0..3).map(|a| tap[a] as isize * self.steps[a]).sum();
+            // SAFETY: channels, taps and rows lie inside the weights; the panel has `depth * stride` elements.
+            unsafe {
+                let (from, to) = (first.offset(channel as isize * self.channel + offset), to.add(p * stride));
+                (0..count).for_each(|i| *to.add(i) = (*from.offset(i as isize * self.row)).get());
+                (count..stride).for_each(|i| *to.add(i) = E::ZERO);
+            }
+        }
+    }
+}
+
+/// Spreads rows over the positions of one remainder.
+struct Spread<'a, S> {
+    to: Shared,
+    rows: usize,
+    output: [usize; 3],
+    view: &'a Remainder,
+    marker: std::marker::PhantomData<fn(S)>,
+}
+
+impl<E: Compute, S: Store<E>> Sink<E> for Spread<'_, S> {
+    fn write(&self, batch: usize, row: usize, column: usize, values: &[E]) {
+        let Remainder { axes, first, every, .. } = self.view;
+        let [_, height, width] = self.output;
+        let plane = (batch * self.rows + row) * self.output.iter().product::<usize>();
+        let to = self.to.at(0).cast::<S>().wrapping_add(plane);
+        let [_, own_height, own_width] = axes.map(|a| a.positions);
+        let (mut at, mut rest) = (column, values);
+        while !rest.is_empty() {
+            let (z, y, x) = (at / (own_width * own_height), at / own_width % own_height, at % own_width);
+            let (now, later) = rest.split_at((own_width - x).min(rest.len()));
+            let line = (first[0] + z * every[0]) * height + first[1] + y * every[1];
+            let to = to.wrapping_add(line * width + first[2] + x * every[2]);
+            for (i, &value) in now.iter().enumerate() {
+                // SAFETY: positions lie inside the result, and each belongs to one remainder.
+                unsafe { to.add(i * every[2]).write(S::put(value)) };
+            }
+            at += now.len();
+            rest = later;
+        }
     }
 }
 
@@ -80,9 +175,10 @@ impl Kernel for ConvInputGradKernel {
         let geometry = |op| Geometry::new(op, inputs[0].layout, inputs[1].shape(), outputs[0].shape()).ok();
         let Some(g) = of(op).and_then(geometry) else { return 0 };
         floats!(inputs[0].dtype, E, S => {
-            let flat = g.image::<S>(std::ptr::null(), inputs[0].layout).as_strided();
-            let direct = flat.is_some_and(|f| Operand::<E>::direct(&f, 0).is_some());
-            product_bytes::<E>(g.sizes(), direct, !<S as crate::gemm::Store<E>>::SAME, Packs::Left)
+            let narrow = !<S as Store<E>>::SAME || g.views.len() > 1;
+            let frames = g.frame().map_or(0, |f| f.elements(g.frames())) * size_of::<E>();
+            let bytes = |v: &Remainder| product_bytes::<E>(g.sizes(&v.axes), (g.groups, g.images * g.groups), false, narrow, Packs::Left);
+            frames + g.views.iter().map(bytes).max().unwrap_or(0)
         }, _ => 0)
     }
 
@@ -90,25 +186,56 @@ impl Kernel for ConvInputGradKernel {
         let op: &ConvInputGrad = launch.op()?;
         let (x, w, out) = (&launch.inputs[0], &launch.inputs[1], launch.output(0)?);
         let g = Geometry::new(op, x.layout, w.shape(), out.shape())?;
+        let one = [Axis::ONE; 3];
         floats!(x.dtype, E, S => {
-            let left = g.weights::<S>(address(w)?);
-            let image = g.image::<S>(address(x)?, x.layout);
-            let flat = image.as_strided();
-            let right: &dyn Operand<E> = match &flat {
-                Some(flat) => flat,
-                None => &image,
-            };
-            let product = Product {
-                sizes: g.sizes(),
-                left: Side::Operand(&left),
-                right: Side::Operand(right),
-                c: address::<S>(out)?,
-                alpha: 1.0,
-                start: None,
-                tail: None,
-            };
-            // SAFETY: layouts lie inside their memories and outputs overlap no input; sizes come from the layouts.
-            unsafe { multiply(&product, workspace::<E>(launch)?) }?;
+            let (mut scratch, mut room) = workspace::<E>(launch)?;
+            let frames = scratch.cast_const();
+            let frame = g.frame();
+            if let (Some(frame), Some(first)) = (&frame, g.views.first()) {
+                let used = frame.elements(g.frames());
+                if used > room {
+                    return Err(Error::internal("the workspace of a convolution is too small"));
+                }
+                let data = address::<S>(x)?.cast_const();
+                let image = Image { data, batch: Batch::default(), channel: x.layout.strides[1], axes: first.axes };
+                // SAFETY: the layout lies inside its memory, and the workspace has room for the frames.
+                unsafe { frame.fill::<E, S>(&image, (g.images, x.layout.strides[0]), g.groups * g.channels, scratch) };
+                (scratch, room) = (scratch.wrapping_add(used), room - used);
+            }
+            for view in &g.views {
+                // A remainder that sees no taps gets zeros; its frame is never read.
+                let seen = view.axes.iter().all(|a| a.taps > 0);
+                let (frame, axes) = match &frame {
+                    Some(frame) if seen => (*frame, view.axes),
+                    _ => match Frame::new(&[one]) {
+                        Some(frame) => (frame, one),
+                        None => continue,
+                    },
+                };
+                let next = (&[g.images, g.groups][..], &[g.groups * g.channels, g.channels][..]);
+                let right = Framed::<E>::new(&frame, &axes, frames, next);
+                let left = Weights::<S>::new(&g, view, address(w)?);
+                let to = address::<S>(out)?;
+                let spread = Spread::<S> {
+                    to: Shared(to.cast()),
+                    rows: g.rows,
+                    output: g.output,
+                    view,
+                    marker: std::marker::PhantomData,
+                };
+                let product = Product {
+                    sizes: g.sizes(&view.axes),
+                    left: Side::Operand(&left),
+                    right: Side::Operand(&right),
+                    c: to,
+                    alpha: 1.0,
+                    start: None,
+                    sink: if g.views.len() > 1 { Some(&spread) } else { None },
+                    tail: None,
+                };
+                // SAFETY: layouts lie inside their memories and outputs overlap no input; sizes come from the layouts.
+                unsafe { multiply(&product, (scratch, room)) }?;
+            }
         }, _ => {});
         Ok(())
     }

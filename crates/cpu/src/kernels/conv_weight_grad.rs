@@ -1,11 +1,12 @@
 use lampyr_backend::{ArgInfo, Kernel, Launch};
-use lampyr_base::{Dim, Layout, Result};
+use lampyr_base::{Dim, Error, Layout, Result};
 use lampyr_ir::Op;
 use lampyr_ops::build::ConvWeightGrad;
 use lampyr_ops::common::sizes;
 
 use super::contraction::{Packs, Product, Sizes, address, floats, multiply, product_bytes, workspace};
-use super::image::{Axis, Folded, Image, Patches, Window};
+use super::frames::{Frame, Framed, Patches};
+use super::image::{Axis, Folded, Image, Window};
 use crate::gemm::{Batch, Side, Store, Strided};
 
 /// Gradients times the transposed columns of the images, summed over images and positions.
@@ -64,7 +65,8 @@ impl Kernel for ConvWeightGradKernel {
         let geometry = |op| Geometry::new(op, inputs[0].layout, inputs[1].shape(), outputs[0].shape()).ok();
         let Some(g) = of(op).and_then(geometry) else { return 0 };
         floats!(inputs[0].dtype, E, S => {
-            product_bytes::<E>(g.sizes(), false, !<S as Store<E>>::SAME, Packs::Left)
+            let frames = Frame::new(&[g.axes]).map_or(0, |f| f.elements(g.images * g.groups * g.channels));
+            frames * size_of::<E>() + product_bytes::<E>(g.sizes(), (g.groups, g.groups), false, !<S as Store<E>>::SAME, Packs::Left)
         }, _ => 0)
     }
 
@@ -77,9 +79,25 @@ impl Kernel for ConvWeightGradKernel {
             let rows = Batch::new(&[g.groups], &[g.rows as isize * plane]);
             let matrix = Strided { data: address::<S>(y)?.cast_const(), outer: plane, inner: 1, batch: rows };
             let left = Folded { matrix, length: g.positions, next: (g.groups * g.rows) as isize * plane };
-            let batch = Batch::new(&[g.groups], &[g.channels as isize * xs[1]]);
-            let image = Image { data: address::<S>(x)?.cast_const(), batch, channel: xs[1], axes: g.axes };
-            let right = Patches { image, next: xs[0] };
+            let image = Image { data: address::<S>(x)?.cast_const(), batch: Batch::default(), channel: xs[1], axes: g.axes };
+            let channels = g.groups * g.channels;
+            let (mut scratch, mut room) = workspace::<E>(launch)?;
+            // Without positions there is nothing to sum, and any frame will do.
+            let frame = Frame::new(&[g.axes]);
+            let axes = if frame.is_some() { g.axes } else { [Axis::ONE; 3] };
+            let Some(frame) = frame.or(Frame::new(&[axes])) else { return Ok(()) };
+            if g.images * g.positions > 0 {
+                let used = frame.elements(g.images * channels);
+                if used > room {
+                    return Err(Error::internal("the workspace of a convolution is too small"));
+                }
+                // SAFETY: the layout lies inside its memory, and the workspace has room for the frames.
+                unsafe { frame.fill::<E, S>(&image, (g.images, xs[0]), channels, scratch) };
+                (scratch, room) = (scratch.wrapping_add(used), room - used);
+            }
+            let data = workspace::<E>(launch)?.0;
+            let framed = Framed::new(&frame, &axes, data, (&[g.groups], &[g.channels]));
+            let right = Patches { framed, next: channels };
             let product = Product {
                 sizes: g.sizes(),
                 left: Side::<E>::Operand(&left),
@@ -87,10 +105,11 @@ impl Kernel for ConvWeightGradKernel {
                 c: address::<S>(out)?,
                 alpha: 1.0,
                 start: None,
+                sink: None,
                 tail: None,
             };
             // SAFETY: layouts lie inside their memories and outputs overlap no input; sizes come from the layouts.
-            unsafe { multiply(&product, workspace::<E>(launch)?) }?;
+            unsafe { multiply(&product, (scratch, room)) }?;
         }, _ => {});
         Ok(())
     }

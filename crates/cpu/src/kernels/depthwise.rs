@@ -1,109 +1,122 @@
-//! Convolution of single channels: too little reuse for a matrix product, so results are summed tap by tap in the cache.
+//! Convolution of single channels: too little reuse for a matrix product, so a stretch of results stays in registers
+//! while all taps are added.
 
 use lampyr_base::pool::ThreadPool;
 
-use super::image::Image;
+use super::frames::Framed;
 use super::operand::Shared;
-use crate::gemm::{Compute, Epilogue};
+use crate::gemm::{Compute, Epilogue, Store};
 use crate::simd::{Job, Level, Tier, run};
 
-/// Positions summed at a time; they stay in the first-level cache.
-const BAND: usize = 1024;
+/// Results in registers.
+const LANES: usize = 16;
+/// Most taps.
+pub(super) const MOST_TAPS: usize = 128;
+/// Steps up to which lanes behind the end of a row stay inside the slack behind the frames.
+pub(super) const MOST_STEP: isize = 3;
 /// Multiply-adds of one chunk.
-const GRAIN: usize = 128 * 1024;
+const GRAIN: usize = 256 * 1024;
 
 /// Convolution where every result channel sees one input channel.
-pub(super) struct Depthwise<'a, E> {
-    pub image: &'a Image<E>,
+pub(super) struct Depthwise<'a, E, S> {
+    pub framed: &'a Framed<E>,
     /// Images times groups.
     pub batch: usize,
     pub groups: usize,
     /// Result channels of a group.
     pub rows: usize,
     /// A weight per result channel and tap.
-    pub weights: *const E,
+    pub weights: *const S,
     /// A bias per result channel and its step.
-    pub bias: Option<(*const E, isize)>,
-    pub out: *mut E,
+    pub bias: Option<(*const S, isize)>,
+    pub out: *mut S,
     pub epilogue: Option<&'a dyn Epilogue>,
 }
 
-struct Band<'a, E> {
-    image: &'a Image<E>,
-    plane: *const E,
-    weights: *const E,
+/// One plane of the result.
+struct Plane<'a, E, S> {
+    framed: &'a Framed<E>,
+    from: *const E,
+    weights: &'a [E],
+    taps: &'a [isize],
     bias: E,
-    start: usize,
-    to: &'a mut [E],
+    to: *mut S,
 }
 
-impl<E: Compute> Job for Band<'_, E> {
-    type Output = ();
+impl<E: Compute, S: Store<E>> Plane<'_, E, S> {
     #[inline(always)]
-    fn run<L: Level>(self) {
-        self.to.fill(self.bias);
-        let start = Image::<E>::unflatten(self.image.axes.map(|a| a.positions), self.start);
-        let count = self.to.len();
-        let (mut channel, mut tap, mut at) = (0, [0; 3], 0);
-        while channel == 0 {
-            // SAFETY: there is one weight per tap.
-            let weight = unsafe { *self.weights.add(at) };
-            self.image.runs(self.plane, tap, start, count, |offset, r| {
-                let to = &mut self.to[offset + r.first..][..r.count];
-                if r.step == 1 {
-                    // SAFETY: the run lies inside the image.
-                    let from = unsafe { std::slice::from_raw_parts(r.from, r.count) };
-                    to.iter_mut().zip(from).for_each(|(y, &x)| *y = *y + weight * x);
-                    return;
+    fn rows<L: Level>(self, step: usize) {
+        let (sizes, steps) = self.framed.grid();
+        for i in 0..sizes[0] * sizes[1] {
+            let (z, y) = ((i / sizes[1]) as isize, (i % sizes[1]) as isize);
+            let from = self.from.wrapping_offset(z * steps[0] + y * steps[1]);
+            let to = self.to.wrapping_add(i * sizes[2]);
+            let mut x = 0;
+            while x < sizes[2] {
+                let mut sums = [self.bias; LANES];
+                for (&weight, &tap) in self.weights.iter().zip(self.taps) {
+                    let from = from.wrapping_offset(tap).wrapping_add(x * step);
+                    for (lane, sum) in sums.iter_mut().enumerate() {
+                        // SAFETY: taps see inside their frames; lanes behind the row end in the slack.
+                        let value = unsafe { *from.add(lane * step) };
+                        *sum = if L::FMA { weight.mul_add(value, *sum) } else { *sum + weight * value };
+                    }
                 }
-                for (q, y) in to.iter_mut().enumerate() {
-                    // SAFETY: as above.
-                    *y = *y + weight * unsafe { *r.from.offset(q as isize * r.step) };
+                for (lane, &sum) in sums.iter().enumerate().take(sizes[2] - x) {
+                    // SAFETY: `x + lane` lies in the row.
+                    unsafe { to.add(x + lane).write(S::put(sum)) };
                 }
-            });
-            self.image.next_tap(&mut channel, &mut tap);
-            at += 1;
+                x += LANES;
+            }
         }
     }
 }
 
-impl<E: Compute> Depthwise<'_, E> {
+impl<E: Compute, S: Store<E>> Job for Plane<'_, E, S> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Level>(self) {
+        // Constants, so that loads become vectors.
+        match self.framed.grid().1[2] {
+            1 => self.rows::<L>(1),
+            2 => self.rows::<L>(2),
+            step => self.rows::<L>(step as usize),
+        }
+    }
+}
+
+impl<E: Compute, S: Store<E>> Depthwise<'_, E, S> {
     /// # Safety
-    /// All pointers are valid for the sizes given, and the result overlaps no operand.
+    /// All pointers are valid for the sizes given, the result overlaps no operand, and taps and steps are at most
+    /// [`MOST_TAPS`] and [`MOST_STEP`].
     pub unsafe fn run(&self) {
-        let (positions, taps) = (self.image.positions(), self.image.taps());
+        let framed = self.framed;
+        let count = framed.tap_count().min(MOST_TAPS);
+        let positions: usize = framed.grid().0.iter().product();
+        let mut taps = [0; MOST_TAPS];
+        taps.iter_mut().enumerate().take(count).for_each(|(i, tap)| *tap = framed.tap(i));
+        let taps = &taps[..count];
         let tier = Tier::current();
-        let bands = positions.div_ceil(BAND);
-        let grain = (GRAIN / (positions.min(BAND) * taps).max(1)).max(1);
-        let (image, weights, out) = (self.image, Shared(self.weights.cast_mut().cast()), Shared(self.out.cast()));
+        let (weights, out) = (Shared(self.weights.cast_mut().cast()), Shared(self.out.cast()));
         let bias = self.bias.map(|(p, step)| (Shared(p.cast_mut().cast()), step));
         let (groups, rows, epilogue) = (self.groups, self.rows, self.epilogue);
-        ThreadPool::global().parallel_ranges(self.batch * rows * bands, grain, |range| {
+        let grain = (GRAIN / (positions * count).max(1)).max(1);
+        ThreadPool::global().parallel_ranges(self.batch * rows, grain, |range| {
+            let mut own = [E::ZERO; MOST_TAPS];
             for i in range {
-                let (plane, band) = (i / bands, i % bands);
-                let (batch, row) = (plane / rows, plane % rows);
+                let (batch, row) = (i / rows, i % rows);
                 let channel = batch % groups * rows + row;
-                let (start, count) = (band * BAND, BAND.min(positions - band * BAND));
-                // SAFETY: the caller's promise; each band belongs to one chunk.
-                unsafe {
-                    let to =
-                        std::slice::from_raw_parts_mut(out.at(0).cast::<E>().add(plane * positions + start), count);
-                    // The slice is written before it is read.
-                    let bias = bias.map_or(E::ZERO, |(p, step)| *p.at(0).cast::<E>().offset(channel as isize * step));
-                    run(
-                        tier,
-                        Band {
-                            image,
-                            plane: image.data.wrapping_offset(image.batch.offset(batch)),
-                            weights: weights.at(0).cast::<E>().add(channel * taps),
-                            bias,
-                            start,
-                            to,
-                        },
-                    );
-                }
+                // SAFETY: the caller's promise; each plane belongs to one chunk.
+                let (bias, to) = unsafe {
+                    let weights = weights.at(0).cast::<S>().add(channel * count);
+                    own.iter_mut().enumerate().take(count).for_each(|(t, w)| *w = (*weights.add(t)).get());
+                    let bias = bias.map(|(p, step)| (*p.at(0).cast::<S>().offset(channel as isize * step)).get());
+                    (bias.unwrap_or(E::ZERO), out.at(0).cast::<S>().add(i * positions))
+                };
+                let from = framed.matrix(batch);
+                run(tier, Plane { framed, from, weights: &own[..count], taps, bias, to });
                 if let Some(epilogue) = epilogue {
-                    epilogue.apply(batch, row..row + 1, start..start + count);
+                    epilogue.apply(batch, row..row + 1, 0..positions);
                 }
             }
         });

@@ -108,6 +108,7 @@ pub(super) fn run(launch: &Launch, tail: Option<&Tail>) -> Result<()> {
             c: address::<S>(out)?,
             alpha: op.alpha as E,
             start: shift.as_ref().map(|s| s as &dyn Start<E>),
+            sink: None,
             tail,
         };
         // SAFETY: layouts lie inside their memories and outputs overlap no input; sizes come from the layouts.

@@ -1,12 +1,11 @@
-//! Images seen as matrices: the columns that convolution multiplies with its weights, made panel by panel instead of
-//! being written out.
+//! How convolution and pooling see an image: positions of windows and taps in a window on every axis.
 
 use lampyr_base::{Error, Layout, Result};
 
 use crate::gemm::{Batch, Compute, Operand, Panel, Store, Strided};
 
 /// How positions and taps of one spatial axis meet elements of an image: position `p` and tap `t` see element
-/// `(p * step + t * tap_step + shift) / up`, where that is whole and inside.
+/// `p * step + t * tap_step + shift`, where that is inside.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Axis {
     pub source: usize,
@@ -16,24 +15,23 @@ pub(super) struct Axis {
     pub step: isize,
     pub tap_step: isize,
     pub shift: isize,
-    pub up: isize,
 }
 
 impl Axis {
-    const ONE: Axis = Axis { source: 1, source_step: 0, positions: 1, taps: 1, step: 1, tap_step: 1, shift: 0, up: 1 };
+    /// An axis of size 1.
+    pub const ONE: Axis = Axis { source: 1, source_step: 0, positions: 1, taps: 1, step: 1, tap_step: 1, shift: 0 };
 
     /// The element that a position and a tap see.
     fn at(&self, position: usize, tap: usize) -> Option<isize> {
         let at = position as isize * self.step + tap as isize * self.tap_step + self.shift;
-        (at >= 0 && at % self.up == 0 && at / self.up < self.source as isize).then(|| at / self.up)
+        (at >= 0 && at < self.source as isize).then_some(at)
     }
 }
 
-/// Elements of one row of positions that one tap sees: `count` of them, `every` positions apart from position `first`
-/// on, in memory `step` apart from `from` on.
+/// Elements of one row of positions that one tap sees: `count` of them from position `first` on, in memory `step` apart
+/// from `from` on.
 pub(super) struct Run<S> {
     pub first: usize,
-    pub every: usize,
     pub count: usize,
     pub from: *const S,
     pub step: isize,
@@ -50,6 +48,18 @@ pub(super) struct Image<S> {
 
 // SAFETY: the pointer is only read while its operand lives.
 unsafe impl<S: Sync> Sync for Image<S> {}
+
+/// Positions of the adjoint that have one remainder by the strides.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Remainder {
+    pub axes: [Axis; 3],
+    /// First position, and how far apart they lie.
+    pub first: [usize; 3],
+    pub every: [usize; 3],
+    /// First tap, and how far apart they lie.
+    pub tap: [usize; 3],
+    pub taps: [usize; 3],
+}
 
 /// Strides, begins of padding and dilations of a convolution.
 pub(super) struct Window<'a> {
@@ -69,22 +79,39 @@ impl Window<'_> {
             step: self.strides[i] as isize,
             tap_step: self.dilations[i] as isize,
             shift: -(self.pads[i] as isize),
-            up: 1,
         })
     }
 
-    /// Spatial axes for its adjoint: from the gradient `g` of the result to `input` positions.
-    pub fn adjoint(&self, g: &Layout, kernel: &[usize], input: &[usize]) -> Result<[Axis; 3]> {
-        self.axes(g.rank() - 2, |i| Axis {
-            source: g.shape[i + 2],
-            source_step: g.strides[i + 2],
-            positions: input[i],
-            taps: kernel[i],
-            step: 1,
-            tap_step: -(self.dilations[i] as isize),
-            shift: self.pads[i] as isize,
-            up: self.strides[i] as isize,
-        })
+    /// Views for its adjoint, from the gradient `g` of the result to `input` positions: one for every remainder of the
+    /// positions by the strides, since each sees taps of its own.
+    pub fn adjoint(&self, g: &Layout, kernel: &[usize], input: &[usize]) -> Result<Vec<Remainder>> {
+        let mut all = vec![Remainder { axes: [Axis::ONE; 3], first: [0; 3], every: [1; 3], tap: [0; 3], taps: [1; 3] }];
+        let rank = g.rank() - 2;
+        let lead = 3usize.checked_sub(rank).ok_or_else(|| Error::internal("more than three spatial axes"))?;
+        for i in 0..rank {
+            let (stride, dilation) = (self.strides[i] as usize, self.dilations[i] as usize);
+            // Taps that one position sees lie this far apart.
+            let period = (1..=stride).find(|p| p * dilation % stride == 0).unwrap_or(1);
+            let base = std::mem::take(&mut all);
+            for (view, first) in base.iter().flat_map(|v| (0..stride.min(input[i])).map(move |f| (v, f))) {
+                let reach = |tap: usize| (first + self.pads[i]) as isize - (tap * dilation) as isize;
+                let tap = (0..period.min(kernel[i])).find(|&tap| reach(tap) % stride as isize == 0);
+                let mut view = *view;
+                view.axes[lead + i] = Axis {
+                    source: g.shape[i + 2],
+                    source_step: g.strides[i + 2],
+                    positions: (input[i] - first).div_ceil(stride),
+                    taps: tap.map_or(0, |tap| (kernel[i] - tap).div_ceil(period)),
+                    step: 1,
+                    tap_step: -((period * dilation / stride) as isize),
+                    shift: tap.map_or(0, |tap| reach(tap) / stride as isize),
+                };
+                (view.first[lead + i], view.every[lead + i]) = (first, stride);
+                (view.tap[lead + i], view.taps[lead + i]) = (tap.unwrap_or(0), period);
+                all.push(view);
+            }
+        }
+        Ok(all)
     }
 
     fn axes(&self, rank: usize, axis: impl Fn(usize) -> Axis) -> Result<[Axis; 3]> {
@@ -108,7 +135,7 @@ impl<S: Copy> Image<S> {
 
     /// The matrix of positions by channels when every position sees one element through one tap.
     pub fn as_strided(&self) -> Option<Strided<S>> {
-        let whole = |a: &Axis| a.taps == 1 && a.step == 1 && a.up == 1 && a.shift == 0 && a.positions == a.source;
+        let whole = |a: &Axis| a.taps == 1 && a.step == 1 && a.shift == 0 && a.positions == a.source;
         if !self.axes.iter().all(whole) {
             return None;
         }
@@ -117,12 +144,6 @@ impl<S: Copy> Image<S> {
         let layout = Layout { shape: shape.into_iter().collect(), strides: strides.into_iter().collect(), offset: 0 };
         let flat = layout.reshape(&[self.positions()])?;
         Some(Strided { data: self.data, outer: flat.strides[0], inner: self.channel, batch: self.batch.clone() })
-    }
-
-    /// The index of element `at` of a box.
-    pub fn unflatten(sizes: [usize; 3], at: usize) -> [usize; 3] {
-        let inner = sizes[1] * sizes[2];
-        [at / inner, at / sizes[2] % sizes[1], at % sizes[2]]
     }
 
     /// Calls `visit(offset, run)` for each stretch of the `count` positions from `start` on that lies in one row, with
@@ -144,25 +165,18 @@ impl<S: Copy> Image<S> {
             let length = (width.positions - x).min(count - done);
             if let (Some(sz), Some(sy)) = (depth.at(z, tap[0]), height.at(y, tap[1])) {
                 let begin = from + x as isize * width.step;
-                // First position that sees an element at or behind 0, and at a whole place.
-                let mut first = if begin < 0 { (-begin + width.step - 1) / width.step } else { 0 };
-                let rest = (begin + first * width.step) % width.up;
-                if rest != 0 {
-                    first += width.up - rest;
-                }
-                let at = (begin + first * width.step) / width.up;
-                let (every, step) = if width.up == 1 { (1, width.step) } else { (width.up, 1) };
-                let room = (length as isize - first + every - 1) / every;
-                let inside = (width.source as isize - at + step - 1) / step;
-                let number = room.min(inside);
-                if first < length as isize && number > 0 {
+                // First position that sees an element at or behind 0.
+                let first = if begin < 0 { (-begin + width.step - 1) / width.step } else { 0 };
+                let at = begin + first * width.step;
+                let inside = (width.source as isize - at + width.step - 1) / width.step;
+                let number = (length as isize - first).min(inside);
+                if number > 0 {
                     let offset = sz * depth.source_step + sy * height.source_step + at * width.source_step;
                     let run = Run {
                         first: first as usize,
-                        every: every as usize,
                         count: number as usize,
                         from: plane.wrapping_offset(offset),
-                        step: step * width.source_step,
+                        step: width.step * width.source_step,
                     };
                     visit(done, run);
                 }
@@ -175,11 +189,6 @@ impl<S: Copy> Image<S> {
         }
     }
 
-    fn tap(&self, at: usize) -> (usize, [usize; 3]) {
-        let taps = self.taps();
-        (at / taps, Self::unflatten(self.axes.map(|a| a.taps), at % taps))
-    }
-
     /// The tap behind `tap`, of the next channel after the last one.
     pub fn next_tap(&self, channel: &mut usize, tap: &mut [usize; 3]) {
         for i in (0..3).rev() {
@@ -190,74 +199,6 @@ impl<S: Copy> Image<S> {
             tap[i] = 0;
         }
         *channel += 1;
-    }
-}
-
-/// Columns are positions; the contraction runs over channels and taps.
-impl<E: Compute, S: Store<E>> Operand<E> for Image<S> {
-    unsafe fn pack(&self, panel: Panel, to: *mut E) {
-        let Panel { batch, k, depth, at, count, stride } = panel;
-        let image = self.data.wrapping_offset(self.batch.offset(batch));
-        let start = Self::unflatten(self.axes.map(|a| a.positions), at);
-        let (mut channel, mut tap) = self.tap(k);
-        for p in 0..depth {
-            let to = to.wrapping_add(p * stride);
-            // SAFETY: `to` is valid for `depth * stride` elements; runs lie inside the image, as `Axis::at` checks, and
-            // inside the `count` positions.
-            unsafe {
-                std::ptr::write_bytes(to, 0, stride);
-                let plane = image.wrapping_offset(channel as isize * self.channel);
-                self.runs(plane, tap, start, count, |offset, run| {
-                    let to = to.add(offset + run.first);
-                    if S::SAME && run.every == 1 && run.step == 1 {
-                        std::ptr::copy_nonoverlapping(run.from.cast::<E>(), to, run.count);
-                        return;
-                    }
-                    for q in 0..run.count {
-                        *to.add(q * run.every) = (*run.from.offset(q as isize * run.step)).get();
-                    }
-                });
-            }
-            self.next_tap(&mut channel, &mut tap);
-        }
-    }
-}
-
-/// The same matrix with the roles exchanged, over all images: columns are channels and taps, the contraction runs over
-/// images and positions. Matrix `batch` shows the channels of a group.
-pub(super) struct Patches<S> {
-    pub image: Image<S>,
-    /// Elements from one image to the next.
-    pub next: isize,
-}
-
-impl<E: Compute, S: Store<E>> Operand<E> for Patches<S> {
-    unsafe fn pack(&self, panel: Panel, to: *mut E) {
-        let Panel { batch, k, depth, at, count, stride } = panel;
-        let positions = self.image.positions();
-        let first = self.image.data.wrapping_offset(self.image.batch.offset(batch));
-        // SAFETY: `to` is valid for `depth * stride` elements; runs lie inside the image and the positions asked for.
-        unsafe {
-            std::ptr::write_bytes(to, 0, depth * stride);
-            let (mut channel, mut tap) = self.image.tap(at);
-            for i in 0..count {
-                let mut done = 0;
-                while done < depth {
-                    let (image, position) = ((k + done) / positions, (k + done) % positions);
-                    let length = (positions - position).min(depth - done);
-                    let offset = image as isize * self.next + channel as isize * self.image.channel;
-                    let start = Image::<S>::unflatten(self.image.axes.map(|a| a.positions), position);
-                    self.image.runs(first.wrapping_offset(offset), tap, start, length, |offset, run| {
-                        let to = to.add((done + offset + run.first) * stride + i);
-                        for q in 0..run.count {
-                            *to.add(q * run.every * stride) = (*run.from.offset(q as isize * run.step)).get();
-                        }
-                    });
-                    done += length;
-                }
-                self.image.next_tap(&mut channel, &mut tap);
-            }
-        }
     }
 }
 

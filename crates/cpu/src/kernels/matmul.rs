@@ -92,7 +92,9 @@ impl Geometry {
     /// Workspace bytes for elements of `dtype`.
     pub fn workspace(&self, dtype: DType) -> usize {
         floats!(dtype, E, S => {
-            product_bytes::<E>(self.sizes(), S::SAME && self.right.outer == 1, !S::SAME, Packs::Right)
+            let distinct = |axes: &Axes| Batch::new(&self.batch, &axes.batch).distinct();
+            let distinct = (distinct(&self.left), distinct(&self.right));
+            product_bytes::<E>(self.sizes(), distinct, S::SAME && self.right.outer == 1, !S::SAME, Packs::Right)
         }, _ => 0)
     }
 }
@@ -161,6 +163,7 @@ pub(super) fn run(launch: &Launch, tail: Option<&Tail>) -> Result<()> {
             c: address::<S>(out)?,
             alpha: 1.0,
             start: None,
+            sink: None,
             tail,
         };
         // SAFETY: layouts lie inside their memories and outputs overlap no input; sizes come from the layouts.

@@ -6,6 +6,7 @@ mod conv_input_grad;
 mod conv_weight_grad;
 mod depthwise;
 mod elements;
+mod frames;
 mod fused_contraction;
 mod gemm;
 mod global_average_pool;

@@ -173,12 +173,10 @@ fn gflops_of_convolutions() {
         let input = ConvInputGrad { input: vec![Dim::from(size); 2], strides, pads, dilations, group };
         let Conv { strides, pads, dilations, group } = conv.clone();
         let weight = ConvWeightGrad { kernel: vec![Dim::from(taps); 2], strides, pads, dilations, group };
-        let ops: [(&str, OpRef, [&[usize]; 2], &[usize]); 3] = [
-            ("conv", OpRef::new(conv), [&x, &w], &y),
-            ("input grad", OpRef::new(input), [&y, &w], &x),
-            ("weight grad", OpRef::new(weight), [&x, &y], &w),
-        ];
-        for (name, op, inputs, output) in &ops {
+        let shapes: [[&[usize]; 3]; 3] = [[&x, &w, &y], [&y, &w, &x], [&x, &y, &w]];
+        let ops = [("conv", OpRef::new(conv)), ("input grad", OpRef::new(input)), ("weight grad", OpRef::new(weight))];
+        for ((name, op), [first, second, output]) in ops.iter().zip(shapes) {
+            let inputs = [first, second];
             let tensors = inputs.map(|s| CaseInput::new(DType::F32, s).storage(0).expect("input"));
             print!("  {name}");
             for threads in [1, 2] {

@@ -1,4 +1,5 @@
-//! Runs cases through their kernels with plain and with packed constants, on pools of several sizes.
+//! Runs cases through their kernels with plain and with packed constants, on all SIMD tiers and on pools of several
+//! sizes.
 
 use lampyr_backend::{Accepts, Arg, ArgInfo, Backend, Launch, reference};
 use lampyr_base::{Layout, Result};
@@ -92,10 +93,10 @@ pub fn check(case: &Case) {
     let inputs: Vec<_> = case.inputs.iter().map(|i| i.storage(0).expect("inputs")).collect();
     let want = case.op.reference(&case.values().expect("values")).expect("reference");
     let name = format!("{} {}", case.op.name(), case.name);
-    for pack in [false, true] {
+    for (tier, pack) in Tier::available().flat_map(|t| [(t, false), (t, true)]) {
         let mut first: Option<Vec<HostTensor>> = None;
         for threads in [1, 2, 3] {
-            settings.set(Tier::current(), threads);
+            settings.set(tier, threads);
             let got = launch(&cpu, &*case.op, &inputs, pack).unwrap_or_else(|e| panic!("{name}: {e}"));
             for (got, want) in got.iter().zip(&want) {
                 let tolerance = case.tolerance.unwrap_or(Tolerance::of(got.dtype()));
