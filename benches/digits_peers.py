@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 THREADS = "2"
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LAMPYR_NUM_THREADS"):
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LAMPYR_THREADS"):
     os.environ.setdefault(variable, THREADS)
 
 import numpy as np  # noqa: E402
