@@ -4,7 +4,9 @@ mod argument;
 mod autograd;
 mod dtype;
 mod error;
+mod graph;
 mod interop;
+mod model;
 mod runtime;
 mod tensor;
 mod user_op;
@@ -20,9 +22,16 @@ mod _lampyr {
     #[pymodule_export]
     use crate::dtype::{PyDType, PyDevice, promote_types, result_type};
     #[pymodule_export]
+    use crate::graph::{CompiledGraph, Graph, GraphValue};
+    #[pymodule_export]
     use crate::interop::{asarray, from_dlpack, from_numpy};
     #[pymodule_export]
-    use crate::runtime::{OpInfo, call_op, empty_cache, memory_stats, ops, set_memory_limit};
+    use crate::model::{Explanation, Model, ModelMemory, Port, load_onnx};
+    #[pymodule_export]
+    use crate::runtime::{
+        OpInfo, call_op, empty_cache, get_num_threads, memory_stats, ops, set_memory_limit, set_num_threads,
+        take_warnings,
+    };
     #[pymodule_export]
     use crate::tensor::{
         PyTensor, arange, batch_norm, cat, conv2d, empty, eye, full, full_like, manual_seed, max_pool2d, ones,

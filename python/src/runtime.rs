@@ -39,6 +39,24 @@ pub fn empty_cache() -> Result<()> {
     Ok(())
 }
 
+/// Sets the number of threads of the CPU; 0 goes back to the default.
+#[pyfunction]
+pub fn set_num_threads(threads: usize) {
+    lampyr::set_num_threads(threads);
+}
+
+/// Threads of the CPU, the caller included.
+#[pyfunction]
+pub fn get_num_threads() -> usize {
+    lampyr::num_threads()
+}
+
+/// Warnings since the last call, for example of ops that have no kernel and run on the slow host reference.
+#[pyfunction]
+pub fn take_warnings() -> Vec<String> {
+    lampyr::runtime::trace::take_warnings()
+}
+
 /// One line of the table of ops.
 #[pyclass(frozen, get_all, module = "lampyr")]
 pub struct OpInfo {

@@ -3,7 +3,6 @@
 use std::ffi::{CStr, c_int, c_void};
 
 use lampyr::{DType, Error, Tensor};
-use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -58,33 +57,78 @@ fn dtype(format: &CStr, size: usize) -> Option<DType> {
     Some(found)
 }
 
+/// A buffer that another object exports, released when dropped.
+struct Held(Box<ffi::Py_buffer>);
+
+// SAFETY: the fields are only read, and the buffer is released with the interpreter attached.
+unsafe impl Send for Held {}
+// SAFETY: as above.
+unsafe impl Sync for Held {}
+
+impl Held {
+    fn of(ob: &Bound<'_, PyAny>) -> PyResult<Held> {
+        let mut view = Box::new(ffi::Py_buffer::new());
+        // SAFETY: `ob` is a valid object and `view` a structure to fill, which stays where it is.
+        if unsafe { ffi::PyObject_GetBuffer(ob.as_ptr(), &raw mut *view, ffi::PyBUF_FULL_RO) } != 0 {
+            return Err(PyErr::fetch(ob.py()));
+        }
+        Ok(Held(view))
+    }
+
+    fn numbers(&self, list: *mut ffi::Py_ssize_t) -> &[ffi::Py_ssize_t] {
+        let n = usize::try_from(self.0.ndim).unwrap_or(0);
+        // SAFETY: the exporter gives `ndim` numbers behind every list that is not null.
+        if list.is_null() || n == 0 { &[] } else { unsafe { std::slice::from_raw_parts(list, n) } }
+    }
+
+    fn format(&self) -> &CStr {
+        // SAFETY: a format that is not null is a C string that lives as long as the buffer.
+        if self.0.format.is_null() { c"B" } else { unsafe { CStr::from_ptr(self.0.format) } }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // At the end of the interpreter nobody can be attached, and nothing needs to be released.
+        let _ = Python::try_attach(|_| {
+            // SAFETY: the view was filled by `PyObject_GetBuffer` and is released once.
+            unsafe { ffi::PyBuffer_Release(&raw mut *self.0) };
+        });
+    }
+}
+
 /// A tensor over the buffer of `ob`; `None` when it has none.
 pub fn import(ob: &Bound<'_, PyAny>, share: bool) -> Result<Option<Tensor>> {
     // SAFETY: `ob` is a valid object; the call only looks at its type.
     if unsafe { ffi::PyObject_CheckBuffer(ob.as_ptr()) } == 0 {
         return Ok(None);
     }
-    let buffer = PyUntypedBuffer::get(ob)?;
-    let size = buffer.item_size();
-    let Some(dtype) = dtype(buffer.format(), size) else {
-        return Err(Error::dtype(format!("elements of format {:?} with {size} bytes", buffer.format()))
+    let held = Held::of(ob)?;
+    let view = &held.0;
+    let size = view.itemsize;
+    let format = held.format();
+    let Some(dtype) = usize::try_from(size).ok().and_then(|size| dtype(format, size)) else {
+        return Err(Error::dtype(format!("elements of format {format:?} with {size} bytes"))
             .with_expected("bool, integers or floats in the byte order of this machine")
             .with_help("convert the array first, for example with astype(\"float32\")")
             .into());
     };
-    let shape = buffer.shape().to_vec();
-    let whole = buffer.strides().iter().all(|s| s % size as isize == 0);
-    if !whole || buffer.suboffsets().is_some() {
+    let shape: Vec<usize> = held.numbers(view.shape).iter().map(|&d| d as usize).collect();
+    let steps = held.numbers(view.strides);
+    if steps.iter().any(|s| s % size != 0) || !view.suboffsets.is_null() {
         return Err(Error::value("the array's strides are not whole elements")
             .with_help("copy the array first")
             .into());
     }
-    let strides = buffer.strides().iter().map(|s| s / size as isize).collect();
-    let described = Described { data: buffer.buf_ptr().cast(), dtype, shape, strides };
-    let copy = buffer.readonly() && !share;
+    let strides = match steps {
+        [] => lampyr::Layout::contiguous(&shape).strides.to_vec(),
+        _ => steps.iter().map(|s| s / size).collect(),
+    };
+    let described = Described { data: view.buf.cast(), dtype, shape, strides };
+    let copy = view.readonly != 0 && !share;
     // SAFETY: the exporter keeps the elements valid until the buffer is released, which dropping it does; it allows
     // writes unless the buffer is read-only, and then the tensor is a copy or the caller promised not to write.
-    Ok(Some(unsafe { adopt(described, Box::new(buffer), copy) }?))
+    Ok(Some(unsafe { adopt(described, Box::new(held), copy) }?))
 }
 
 fn is_column_major(t: &Tensor) -> bool {

@@ -139,9 +139,10 @@ impl PyTensor {
     }
 
     fn __index__(&self) -> Result<i64> {
-        match scalar_of(&self.0)? {
-            Scalar::Int(i) => Ok(i),
-            _ => Err(Error::dtype(format!("a {} tensor is not an index", self.0.dtype()))
+        let one = if self.0.len() == 1 && self.0.dtype().is_integer() { Some(scalar_of(&self.0)?) } else { None };
+        match one {
+            Some(Scalar::Int(i)) => Ok(i),
+            _ => Err(Error::dtype(format!("a {}{:?} tensor is not an index", self.0.dtype(), self.0.shape()))
                 .with_expected("an integer tensor with one element")
                 .into()),
         }

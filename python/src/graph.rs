@@ -1,0 +1,109 @@
+//! Graphs built by hand.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lampyr::{Dim, Runtime, Tensor};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::argument::required;
+use crate::error::{Result, run};
+
+type Ob<'py> = Bound<'py, PyAny>;
+
+/// A value of a graph under construction.
+#[pyclass(frozen, module = "lampyr")]
+pub struct GraphValue(lampyr::GraphValue);
+
+/// A graph under construction.
+#[pyclass(frozen, module = "lampyr")]
+pub struct Graph(Mutex<lampyr::Graph>);
+
+/// A compiled graph; several threads may call it at once.
+#[pyclass(frozen, module = "lampyr")]
+pub struct CompiledGraph(Arc<lampyr::CompiledGraph>);
+
+impl Graph {
+    fn lock(&self) -> MutexGuard<'_, lampyr::Graph> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl Graph {
+    #[new]
+    fn new() -> Graph {
+        Graph(Mutex::new(lampyr::Graph::new()))
+    }
+
+    /// Adds an input; a size that is not fixed is a name.
+    #[pyo3(signature = (name, shape, dtype = None))]
+    fn add_input(&self, name: &str, shape: Vec<Ob<'_>>, dtype: Option<&Ob<'_>>) -> Result<GraphValue> {
+        let dims = shape.iter().map(|d| match d.extract::<String>() {
+            Ok(symbol) => Ok(Dim::named(&symbol)),
+            Err(_) => d.extract::<usize>().map(Dim::from),
+        });
+        let dims = dims.collect::<PyResult<Vec<_>>>()?;
+        let dtype = crate::dtype::parse_or(dtype, lampyr::DType::F32)?;
+        Ok(GraphValue(self.lock().add_input_of(name, dtype, &dims)?))
+    }
+
+    /// Adds a weight with its elements.
+    fn add_weight(&self, name: &str, data: &Ob<'_>) -> Result<GraphValue> {
+        let data = required(data)?.tensor()?;
+        Ok(GraphValue(self.lock().add_weight_data(name, &data)?))
+    }
+
+    /// Replaces the elements of a weight.
+    fn set_weight(&self, name: &str, data: &Ob<'_>) -> Result<()> {
+        let data = required(data)?.tensor()?;
+        Ok(self.lock().set_weight(name, &data)?)
+    }
+
+    /// Adds an op by its name in the table of ops, with attributes by keyword. One output comes as it is, several as a
+    /// tuple.
+    #[pyo3(signature = (name, inputs, **attributes))]
+    fn add_op<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        inputs: Vec<Bound<'py, GraphValue>>,
+        attributes: Option<&Bound<'py, PyDict>>,
+    ) -> Result<Ob<'py>> {
+        let inputs: Vec<lampyr::GraphValue> = inputs.iter().map(|v| v.get().0.clone()).collect();
+        let map = crate::runtime::attributes(attributes)?;
+        let mut made = self.lock().add_op_with(name, &inputs, map)?;
+        if made.len() == 1 {
+            return Ok(Bound::new(py, GraphValue(made.swap_remove(0)))?.into_any());
+        }
+        Ok(PyTuple::new(py, made.into_iter().map(GraphValue))?.into_any())
+    }
+
+    /// Declares an output; the order of calls is that of the results.
+    fn mark_output(&self, value: &Bound<'_, GraphValue>) -> Result<()> {
+        Ok(self.lock().mark_output(value.get().0.clone())?)
+    }
+
+    /// Checks the graph, and has it simplified and fused when it is compiled.
+    fn optimize(&self) -> Result<()> {
+        Ok(self.lock().optimize()?)
+    }
+
+    /// Compiles the graph for a device.
+    #[pyo3(signature = (device = None))]
+    fn compile(&self, device: Option<&Ob<'_>>) -> Result<CompiledGraph> {
+        let runtime = Runtime::on(crate::dtype::device(device)?)?;
+        Ok(CompiledGraph(Arc::new(self.lock().compile(&runtime)?)))
+    }
+}
+
+#[pymethods]
+impl CompiledGraph {
+    /// Runs the graph on tensors in the order in which its inputs were added.
+    #[pyo3(signature = (*inputs))]
+    fn __call__<'py>(&self, py: Python<'py>, inputs: &Bound<'py, PyTuple>) -> Result<Ob<'py>> {
+        let inputs = inputs.iter().map(|x| required(&x)?.tensor()).collect::<Result<Vec<Tensor>>>()?;
+        let made = run(py, f64::INFINITY, || self.0.execute(&inputs))?;
+        crate::runtime::outputs(py, made)
+    }
+}

@@ -1,0 +1,268 @@
+//! Models from ONNX files.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lampyr::runtime::session::{TensorValue, Value};
+use lampyr::{Error, Memory, Options, Tensor};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::{IntoPyObjectExt, intern};
+
+use crate::dtype::{PyDType, object};
+use crate::error::{Result, run};
+use crate::tensor::PyTensor;
+
+type Ob<'py> = Bound<'py, PyAny>;
+
+const ALWAYS: f64 = f64::INFINITY;
+
+/// A model: compiled when it is first called; several threads may call it at once.
+#[pyclass(frozen, weakref, module = "lampyr")]
+pub struct Model(Arc<lampyr::Model>);
+
+/// An input or output of a model.
+#[pyclass(frozen, module = "lampyr")]
+pub struct Port(lampyr::Port);
+
+#[pymethods]
+impl Port {
+    /// Name in the file.
+    #[getter]
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Element type.
+    #[getter]
+    fn dtype(&self, py: Python<'_>) -> PyResult<Py<PyDType>> {
+        object(py, self.0.dtype())
+    }
+
+    /// Sizes: numbers, or names of sizes that are not fixed.
+    #[getter]
+    fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let size = |d: &lampyr::Dim| match d.known() {
+            Some(n) => n.into_bound_py_any(py),
+            None => d.to_string().into_bound_py_any(py),
+        };
+        PyTuple::new(py, self.0.dims().iter().map(size).collect::<PyResult<Vec<_>>>()?)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<{} {}>", self.0.name, self.0.fact)
+    }
+}
+
+/// Bytes that one run takes.
+#[pyclass(frozen, get_all, module = "lampyr")]
+pub struct ModelMemory {
+    arena_bytes: usize,
+    unplanned_bytes: usize,
+    lower_bound_bytes: usize,
+    weight_bytes: usize,
+    output_bytes: usize,
+}
+
+#[pymethods]
+impl ModelMemory {
+    fn __repr__(&self) -> String {
+        format!(
+            "ModelMemory(arena_bytes={}, unplanned_bytes={}, lower_bound_bytes={}, weight_bytes={}, output_bytes={})",
+            self.arena_bytes, self.unplanned_bytes, self.lower_bound_bytes, self.weight_bytes, self.output_bytes
+        )
+    }
+}
+
+/// What the compiler did and why.
+#[pyclass(frozen, module = "lampyr")]
+pub struct Explanation(lampyr::Explanation);
+
+#[pymethods]
+impl Explanation {
+    /// As JSON text.
+    fn to_json(&self) -> String {
+        self.0.to_json()
+    }
+
+    /// As a page with the memory map.
+    fn to_html(&self) -> String {
+        self.0.to_html()
+    }
+
+    /// The memory map as SVG text.
+    fn memory_map(&self) -> String {
+        self.0.memory_map()
+    }
+
+    fn _repr_html_(&self) -> String {
+        self.0.to_html()
+    }
+
+    fn __str__(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn __repr__(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+/// The tensor that a Python object stands for as input `port`; arrays are shared, read-only ones too.
+fn input(ob: &Ob<'_>, port: Option<&lampyr::Port>) -> Result<Tensor> {
+    if let Ok(t) = ob.cast::<PyTensor>() {
+        return Ok(t.get().0.clone());
+    }
+    if crate::argument::number(ob)?.is_none()
+        && let Some(t) = crate::interop::array(ob, true)?
+    {
+        return Ok(t);
+    }
+    crate::tensor::from_data(ob, port.map(lampyr::Port::dtype))
+}
+
+/// `made` as a Python value; what shares memory with an input is copied, since that may be another library's.
+fn output<'py>(py: Python<'py>, made: &Value, inputs: &[Tensor]) -> Result<Ob<'py>> {
+    let tensor = |t: &TensorValue| -> Result<Ob<'py>> {
+        let shared = inputs.iter().any(|i| {
+            let address = |p: Option<std::ptr::NonNull<u8>>| p.map(|p| p.as_ptr() as usize);
+            TensorValue::of(i).is_ok_and(|i| address(i.memory.host_ptr()) == address(t.memory.host_ptr()))
+        });
+        let t = t.to_tensor()?;
+        let t = if shared { t.copy_contiguous()? } else { t };
+        Ok(Bound::new(py, PyTensor(t))?.into_any())
+    };
+    match made {
+        Value::Tensor(t) => tensor(t),
+        Value::Sequence(all) => Ok(PyList::new(py, all.iter().map(tensor).collect::<Result<Vec<_>>>()?)?.into_any()),
+        Value::Optional(None) => Ok(py.None().into_bound(py)),
+        Value::Optional(Some(inner)) => output(py, inner, inputs),
+    }
+}
+
+fn borrowed(shapes: &Option<Vec<Vec<usize>>>) -> Option<Vec<&[usize]>> {
+    shapes.as_ref().map(|all| all.iter().map(Vec::as_slice).collect())
+}
+
+#[pymethods]
+impl Model {
+    /// Inputs in order.
+    #[getter]
+    fn inputs(&self) -> Vec<Port> {
+        self.0.inputs().iter().cloned().map(Port).collect()
+    }
+
+    /// Outputs in order.
+    #[getter]
+    fn outputs(&self) -> Vec<Port> {
+        self.0.outputs().iter().cloned().map(Port).collect()
+    }
+
+    /// Version of the standard operator set.
+    #[getter]
+    fn opset(&self) -> u32 {
+        self.0.opset()
+    }
+
+    /// Tool that wrote the file.
+    #[getter]
+    fn producer(&self) -> &str {
+        self.0.producer()
+    }
+
+    /// Compiles the model; an earlier compiled form is replaced.
+    #[pyo3(signature = (*, fuse = true, inference = true, device = None, threads = None, memory_cap = None))]
+    fn compile<'py>(
+        slf: Bound<'py, Self>,
+        fuse: bool,
+        inference: bool,
+        device: Option<&Ob<'py>>,
+        threads: Option<usize>,
+        memory_cap: Option<usize>,
+    ) -> Result<Bound<'py, Self>> {
+        let mut options = Options { fuse, inference, threads, memory_cap, ..Options::default() };
+        options.policy.device = crate::dtype::device(device)?;
+        let model = &slf.get().0;
+        run(slf.py(), ALWAYS, || model.compile(&options))?;
+        Ok(slf)
+    }
+
+    /// Runs the model. One output comes as it is, several as a tuple.
+    #[pyo3(signature = (*inputs, **named))]
+    fn __call__<'py>(
+        &self,
+        py: Python<'py>,
+        inputs: &Bound<'py, PyTuple>,
+        named: Option<&Bound<'py, PyDict>>,
+    ) -> Result<Ob<'py>> {
+        let ports = self.0.inputs();
+        let mut positional = Vec::with_capacity(ports.len());
+        for (i, ob) in inputs.iter().enumerate() {
+            positional.push(input(&ob, ports.get(i))?);
+        }
+        let mut by_name: Vec<(String, Tensor)> = Vec::new();
+        for (name, ob) in named.into_iter().flatten() {
+            let name: String = name.extract()?;
+            let port = ports.iter().find(|p| p.name == name);
+            by_name.push((name, input(&ob, port)?));
+        }
+        let given: Vec<(&str, Tensor)> = by_name.iter().map(|(n, t)| (n.as_str(), t.clone())).collect();
+        let all = self.0.in_order(&positional, &given)?;
+        let model = &self.0;
+        let made = run(py, ALWAYS, || {
+            let values =
+                all.iter().map(|t| TensorValue::of(t).map(Value::Tensor)).collect::<lampyr::Result<Vec<_>>>()?;
+            model.run_values(values)
+        })?;
+        let mut made = made.iter().map(|v| output(py, v, &all)).collect::<Result<Vec<_>>>()?;
+        if made.len() == 1 {
+            return Ok(made.swap_remove(0));
+        }
+        Ok(PyTuple::new(py, made)?.into_any())
+    }
+
+    /// Memory of a run with inputs of these shapes; by default those of the last run, else of the file, where sizes
+    /// that are not fixed count as 1.
+    #[pyo3(signature = (shapes = None))]
+    fn memory(&self, py: Python<'_>, shapes: Option<Vec<Vec<usize>>>) -> Result<ModelMemory> {
+        let shapes = borrowed(&shapes);
+        let Memory { arena_bytes, unplanned_bytes, lower_bound_bytes, weight_bytes, output_bytes } =
+            run(py, ALWAYS, || self.0.memory(shapes.as_deref()))?;
+        Ok(ModelMemory { arena_bytes, unplanned_bytes, lower_bound_bytes, weight_bytes, output_bytes })
+    }
+
+    /// What the compiler did and why; shapes as for `memory`.
+    #[pyo3(signature = (shapes = None))]
+    fn explain(&self, py: Python<'_>, shapes: Option<Vec<Vec<usize>>>) -> Result<Explanation> {
+        let shapes = borrowed(&shapes);
+        Ok(Explanation(run(py, ALWAYS, || self.0.explain(shapes.as_deref()))?))
+    }
+
+    fn __repr__(&self) -> String {
+        let list = |ports: &[lampyr::Port]| {
+            ports.iter().map(|p| format!("{}: {}", p.name, p.fact)).collect::<Vec<_>>().join(", ")
+        };
+        format!("<Model ({}) -> ({})>", list(self.0.inputs()), list(self.0.outputs()))
+    }
+}
+
+/// Reads an ONNX model from a file or from its bytes.
+#[pyfunction]
+pub fn load_onnx(source: &Ob<'_>) -> Result<Model> {
+    let py = source.py();
+    if let Ok(bytes) = source.cast::<PyBytes>() {
+        let bytes = bytes.as_bytes();
+        return Ok(Model(Arc::new(run(py, ALWAYS, || lampyr::Model::from_bytes(bytes))?)));
+    }
+    if source.hasattr(intern!(py, "SerializeToString"))? {
+        let bytes: Vec<u8> = source.call_method0(intern!(py, "SerializeToString"))?.extract()?;
+        return Ok(Model(Arc::new(run(py, ALWAYS, || lampyr::Model::from_bytes(&bytes))?)));
+    }
+    let path: PathBuf = source.extract().map_err(|_| {
+        crate::error::Failure::from(
+            Error::dtype(format!("a {} is not a model", crate::interop::type_name(source)))
+                .with_expected("a path, bytes or an onnx.ModelProto"),
+        )
+    })?;
+    Ok(Model(Arc::new(run(py, ALWAYS, || lampyr::Model::load(path))?)))
+}
