@@ -6,6 +6,8 @@ mod eager;
 mod goldens;
 #[path = "suite/graph.rs"]
 mod graph;
+#[path = "suite/how_to_add.rs"]
+mod how_to_add;
 #[path = "suite/paths.rs"]
 mod paths;
 #[path = "suite/tape.rs"]
