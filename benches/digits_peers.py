@@ -57,8 +57,7 @@ def digits(batch: int) -> Calls:
     """The model on random pictures."""
     calls: Calls = {}
     images = np.random.default_rng(0).random((batch, 1, 28, 28), dtype=np.float32)
-    model = lampyr.load_onnx(MODEL)
-    model.compile()
+    model = lampyr.load_onnx(MODEL).compile()
     calls[OURS] = lambda: model(images)
     try:
         import onnxruntime
