@@ -56,7 +56,7 @@ def print_table(title: str, samples: dict[str, list[float]]) -> None:
 def digits(batch: int) -> Calls:
     """The model on random pictures."""
     calls: Calls = {}
-    images = np.random.default_rng(0).random((batch, 1, 28, 28), dtype=np.float32)
+    images = np.random.default_rng(0).random((batch, 1, 8, 8), dtype=np.float32)
     model = lampyr.load_onnx(MODEL).compile()
     calls[OURS] = lambda: model(images)
     try:
