@@ -49,7 +49,9 @@ fn wanted(port: &Port) -> Result<Wanted> {
 fn open(path: &Path) -> Result<DynamicImage> {
     let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
     reader.map_err(|e| Error::io(path, e).with_help("check the path of the picture"))?.decode().map_err(|e| {
-        Error::format(format!("{}: {e}", path.display())).with_source(e).with_help("pictures must be complete PNG files")
+        Error::format(format!("{}: {e}", path.display()))
+            .with_source(e)
+            .with_help("pictures must be complete PNG files")
     })
 }
 
