@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use lampyr::{Bindings, DType, Device, Dim, Error, Explanation, HostTensor, Result, Tensor, TypeKind};
-use lampyr::{Model, Port, ir::Fact};
+use lampyr::ir::Fact;
+use lampyr::{
+    Bindings, DType, Device, Dim, Error, ErrorKind, Explanation, HostTensor, Model, Port, Result, Tensor, TypeKind,
+};
 use serde::Serialize;
 
 /// A model file that was read and compiled.
@@ -44,9 +46,13 @@ pub fn read(path: &Path) -> Result<Model> {
     if path.is_dir() {
         return Err(Error::value(format!("{} is a folder", path.display())).with_help("name an .onnx file"));
     }
-    Model::load(path).map_err(|e| match (e.help(), path.exists()) {
-        (None, false) => e.with_help("check the path; a model is an .onnx file"),
-        (None, true) => e.with_help(format!("is {} a complete ONNX model?", path.display())),
+    Model::load(path).map_err(|e| match e.kind() {
+        ErrorKind::Io if !path.exists() => e.with_help("check the path; a model is an .onnx file"),
+        ErrorKind::Format => {
+            let help = e.help().unwrap_or("a model is a complete .onnx file").to_string();
+            Error::format(format!("{}: {}", path.display(), e.message())).with_source(e).with_help(help)
+        }
+        _ if e.help().is_none() => e.with_help(format!("is {} a complete ONNX model?", path.display())),
         _ => e,
     })
 }

@@ -64,7 +64,7 @@ impl Output {
     /// An aligned table; columns in `right` are set flush right.
     pub fn table(self, header: &[&str], right: &[usize], rows: impl IntoIterator<Item = Vec<String>>) -> String {
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING);
+        table.load_style(presets::NOTHING);
         table.set_header(header.iter().map(|h| match self.colour {
             true => Cell::new(h).add_attribute(Attribute::Bold),
             false => Cell::new(h),
