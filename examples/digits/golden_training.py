@@ -105,10 +105,7 @@ def floats(values: Tensor | list[float], dtype: torch.dtype) -> list[float]:
 
 def summary(params: Params) -> dict[str, Any]:
     """Sum and sum of magnitudes of every parameter, added up in float64."""
-    return {
-        k: {"sum": t.double().sum().item(), "abs_sum": t.double().abs().sum().item()}
-        for k, t in params.items()
-    }
+    return {k: {"sum": t.double().sum().item(), "abs_sum": t.double().abs().sum().item()} for k, t in params.items()}
 
 
 def main() -> None:
@@ -152,12 +149,9 @@ def main() -> None:
             "bn_eps": EPS,
             "bn_momentum": BN_MOMENTUM,
         },
-        "initial": {
-            k: {"shape": SHAPES[k], "data": floats(t, f32)} for k, t in start.items()
-        },
+        "initial": {k: {"shape": SHAPES[k], "data": floats(t, f32)} for k, t in start.items()},
         "batches": [
-            {"labels": labels[i].tolist(), "pixels": pixels[i].flatten().tolist()}
-            for i in range(args.batches)
+            {"labels": labels[i].tolist(), "pixels": pixels[i].flatten().tolist()} for i in range(args.batches)
         ],
         "losses_f32": floats(narrow, f32),
         "losses_f64": floats(wide, f64),
