@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lampyr::{Dim, Runtime, Tensor};
 use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::argument::required;
@@ -24,8 +25,9 @@ pub struct Graph(Mutex<lampyr::Graph>);
 pub struct CompiledGraph(Arc<lampyr::CompiledGraph>);
 
 impl Graph {
-    fn lock(&self) -> MutexGuard<'_, lampyr::Graph> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits with the interpreter released: the holder may be running a callback in Python.
+    fn lock(&self, py: Python<'_>) -> MutexGuard<'_, lampyr::Graph> {
+        self.0.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -38,26 +40,26 @@ impl Graph {
 
     /// Adds an input; a size that is not fixed is a name.
     #[pyo3(signature = (name, shape, dtype = None))]
-    fn add_input(&self, name: &str, shape: Vec<Ob<'_>>, dtype: Option<&Ob<'_>>) -> Result<GraphValue> {
+    fn add_input(&self, py: Python<'_>, name: &str, shape: Vec<Ob<'_>>, dtype: Option<&Ob<'_>>) -> Result<GraphValue> {
         let dims = shape.iter().map(|d| match d.extract::<String>() {
             Ok(symbol) => Ok(Dim::named(&symbol)),
             Err(_) => d.extract::<usize>().map(Dim::from),
         });
         let dims = dims.collect::<PyResult<Vec<_>>>()?;
         let dtype = crate::dtype::parse_or(dtype, lampyr::DType::F32)?;
-        Ok(GraphValue(self.lock().add_input_of(name, dtype, &dims)?))
+        Ok(GraphValue(self.lock(py).add_input_of(name, dtype, &dims)?))
     }
 
     /// Adds a weight with its elements.
-    fn add_weight(&self, name: &str, data: &Ob<'_>) -> Result<GraphValue> {
+    fn add_weight(&self, py: Python<'_>, name: &str, data: &Ob<'_>) -> Result<GraphValue> {
         let data = required(data)?.tensor()?;
-        Ok(GraphValue(self.lock().add_weight_data(name, &data)?))
+        Ok(GraphValue(self.lock(py).add_weight_data(name, &data)?))
     }
 
     /// Replaces the elements of a weight.
-    fn set_weight(&self, name: &str, data: &Ob<'_>) -> Result<()> {
+    fn set_weight(&self, py: Python<'_>, name: &str, data: &Ob<'_>) -> Result<()> {
         let data = required(data)?.tensor()?;
-        Ok(self.lock().set_weight(name, &data)?)
+        Ok(self.lock(py).set_weight(name, &data)?)
     }
 
     /// Adds an op by its name in the table of ops, with attributes by keyword. One output comes as it is, several as a
@@ -72,7 +74,7 @@ impl Graph {
     ) -> Result<Ob<'py>> {
         let inputs: Vec<lampyr::GraphValue> = inputs.iter().map(|v| v.get().0.clone()).collect();
         let map = crate::runtime::attributes(attributes)?;
-        let mut made = self.lock().add_op_with(name, &inputs, map)?;
+        let mut made = self.lock(py).add_op_with(name, &inputs, map)?;
         if made.len() == 1 {
             return Ok(Bound::new(py, GraphValue(made.swap_remove(0)))?.into_any());
         }
@@ -80,20 +82,20 @@ impl Graph {
     }
 
     /// Declares an output; the order of calls is that of the results.
-    fn mark_output(&self, value: &Bound<'_, GraphValue>) -> Result<()> {
-        Ok(self.lock().mark_output(value.get().0.clone())?)
+    fn mark_output(&self, py: Python<'_>, value: &Bound<'_, GraphValue>) -> Result<()> {
+        Ok(self.lock(py).mark_output(value.get().0.clone())?)
     }
 
     /// Checks the graph, and has it simplified and fused when it is compiled.
-    fn optimize(&self) -> Result<()> {
-        Ok(self.lock().optimize()?)
+    fn optimize(&self, py: Python<'_>) -> Result<()> {
+        Ok(self.lock(py).optimize()?)
     }
 
     /// Compiles the graph for a device.
     #[pyo3(signature = (device = None))]
-    fn compile(&self, device: Option<&Ob<'_>>) -> Result<CompiledGraph> {
+    fn compile(&self, py: Python<'_>, device: Option<&Ob<'_>>) -> Result<CompiledGraph> {
         let runtime = Runtime::on(crate::dtype::device(device)?)?;
-        Ok(CompiledGraph(Arc::new(self.lock().compile(&runtime)?)))
+        Ok(CompiledGraph(Arc::new(self.lock(py).compile(&runtime)?)))
     }
 }
 

@@ -35,7 +35,7 @@ mod _lampyr {
     #[pymodule_export]
     use crate::tensor::{
         PyTensor, arange, batch_norm, cat, conv2d, empty, eye, full, full_like, manual_seed, max_pool2d, ones,
-        ones_like, rand, randn, stack, tensor, where_, zeros, zeros_like,
+        ones_like, rand, randn, rebuild, stack, tensor, where_, zeros, zeros_like,
     };
     #[pymodule_export]
     use crate::user_op::{UserOp, register_op};

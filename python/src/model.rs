@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lampyr::runtime::session::{TensorValue, Value};
 use lampyr::{Error, Memory, Options, Tensor};
+use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use pyo3::{IntoPyObjectExt, intern};
@@ -214,6 +215,10 @@ impl Model {
                 all.iter().map(|t| TensorValue::of(t).map(Value::Tensor)).collect::<lampyr::Result<Vec<_>>>()?;
             model.run_values(values)
         })?;
+        for warning in lampyr::runtime::trace::take_warnings() {
+            let text = std::ffi::CString::new(warning).unwrap_or_default();
+            PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 1)?;
+        }
         let mut made = made.iter().map(|v| output(py, v, &all)).collect::<Result<Vec<_>>>()?;
         if made.len() == 1 {
             return Ok(made.swap_remove(0));

@@ -1,6 +1,7 @@
 import copy
 import gc
 import math
+import pickle
 import weakref
 
 import numpy as np
@@ -333,3 +334,29 @@ def test_the_three_line_example():
     w = lp.randn(8, 3, 3, 3)
     z = lp.relu(lp.conv2d(x, w, stride=(1, 1), padding=(1, 1)))
     assert z.shape == (1, 8, 32, 32) and z.min().item() >= 0
+
+
+def test_ops_as_functions():
+    from lampyr import _ops
+
+    x = lp.randn(2, 3)
+    np.testing.assert_array_equal(_ops.softmax(x, axis=1).numpy(), lp.softmax(x, 1).numpy())
+    assert _ops.cast(x, to=lp.float64).dtype is lp.float64
+    assert _ops.not_(lp.tensor([True])).tolist() == [False]
+    assert _ops.reduce_sum(x, axes=[0], keepdims=True).shape == (1, 3)
+    assert _ops.transpose(x, perm=(1, 0)).shape == (3, 2)
+    assert "add" in dir(_ops) and _ops.add.__doc__
+    with pytest.raises(AttributeError):
+        _ops.nothing_like_this
+
+
+def test_pickle():
+    x = lp.randn(2, 3, requires_grad=True)
+    y = pickle.loads(pickle.dumps(x))
+    assert y.requires_grad and y.tolist() == x.tolist()
+    for t in (lp.arange(6).reshape(2, 3).T, lp.tensor(True), lp.zeros(0, 2), lp.ones(2).bfloat16()):
+        back = pickle.loads(pickle.dumps(t))
+        assert back.dtype is t.dtype and back.shape == t.shape and back.tolist() == t.tolist()
+    assert pickle.loads(pickle.dumps(lp.int8)) is lp.int8
+    with pytest.raises(lp.AutogradError):
+        pickle.dumps(x * 2)

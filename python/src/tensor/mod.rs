@@ -19,7 +19,7 @@ pub use methods::where_;
 
 use lampyr::{Error, Tensor};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyBytes, PyTuple};
 
 use crate::dtype::{PyDType, PyDevice, object};
 use crate::error::Result;
@@ -145,6 +145,17 @@ impl PyTensor {
         Ok(repr::format(&self.0)?)
     }
 
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
+        let (py, x) = (slf.py(), &slf.get().0);
+        if !x.is_leaf() {
+            return Err(Error::autograd("only leaves can be pickled").with_help("use detach()").into());
+        }
+        let rebuild = py.import(pyo3::intern!(py, "lampyr._lampyr"))?.getattr(pyo3::intern!(py, "_rebuild"))?;
+        let host = x.to_host()?;
+        let state = (PyBytes::new(py, host.bytes()), object(py, x.dtype())?, x.shape(), x.requires_grad());
+        Ok((rebuild, state).into_pyobject(py)?.into_any())
+    }
+
     fn __deepcopy__(&self, memo: &Bound<'_, PyAny>) -> Result<PyTensor> {
         let _ = memo;
         if !self.0.is_leaf() {
@@ -159,4 +170,16 @@ impl PyTensor {
         }
         Ok(PyTensor(copy))
     }
+}
+
+/// A tensor from what pickling kept of it.
+#[pyfunction]
+#[pyo3(name = "_rebuild")]
+pub fn rebuild(bytes: &[u8], dtype: &Bound<'_, PyDType>, shape: Vec<usize>, requires_grad: bool) -> Result<PyTensor> {
+    let host = lampyr::HostTensor::copy_bytes(dtype.get().0, &shape, bytes)?;
+    let made = Tensor::from_host(&host, lampyr::Device::CPU)?;
+    if requires_grad {
+        made.requires_grad_(true)?;
+    }
+    Ok(PyTensor(made))
 }
