@@ -140,7 +140,8 @@ pub fn outputs<'py>(py: Python<'py>, made: Vec<Tensor>) -> Result<Bound<'py, PyA
     }
 }
 
-/// Applies the op called `name` to tensors or numbers; its attributes are given by keyword.
+/// Applies the op called `name`; its attributes are given by keyword. Ops are strict: types are not promoted, only
+/// numbers adapt to the tensors beside them.
 #[pyfunction]
 #[pyo3(signature = (name, *inputs, **attributes))]
 pub fn call_op<'py>(

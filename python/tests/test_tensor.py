@@ -347,7 +347,7 @@ def test_ops_as_functions():
     assert _ops.transpose(x, perm=(1, 0)).shape == (3, 2)
     assert "add" in dir(_ops) and _ops.add.__doc__
     with pytest.raises(AttributeError):
-        _ops.nothing_like_this
+        _ = _ops.nothing_like_this
 
 
 def test_pickle():

@@ -12,4 +12,4 @@ pub use device::{Backend, DeviceMemory, backend, backends, register};
 pub use kernel::{Accepts, Kernel, KernelTable, Launch, Packed};
 #[doc(hidden)]
 pub use lampyr_ir::Listed as __Listed;
-pub use resolve::{Choice, Reason, resolve};
+pub use resolve::{Choice, Reason, missing, resolve};

@@ -1,8 +1,9 @@
 use std::fmt;
 
 use lampyr_ir::Op;
+use lampyr_ops::registry;
 
-use crate::{ArgInfo, Backend, Kernel};
+use crate::{ArgInfo, Backend, Kernel, KernelTable};
 
 /// Why a call runs the way it does; the codes are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,7 +56,17 @@ pub fn resolve(backend: &dyn Backend, op: &dyn Op, inputs: &[ArgInfo], outputs: 
     let table = backend.kernels();
     match table.find(op, inputs, outputs) {
         Some(kernel) => Choice::Kernel(kernel),
-        None if table.has_own(op.id()) => Choice::Fallback(Reason::KernelRefused),
-        None => Choice::Fallback(Reason::NoKernel),
+        None => Choice::Fallback(missing(table, op)),
+    }
+}
+
+/// Why no kernel of `table` does a call of `op`.
+pub fn missing(table: &KernelTable, op: &dyn Op) -> Reason {
+    if usize::from(op.id().0) >= registry::builtin().len() {
+        Reason::UserOp
+    } else if table.has_own(op.id()) {
+        Reason::KernelRefused
+    } else {
+        Reason::NoKernel
     }
 }

@@ -163,10 +163,14 @@ pub fn take_warnings() -> Vec<String> {
 }
 
 /// Called before an op runs on the host reference because `device` has no kernel for it: one warning per op and device.
+/// A user's own op has no other form, so nothing is said of it.
 ///
 /// # Errors
 /// [`lampyr_base::ErrorKind::Unsupported`] when the knob `LAMPYR_FALLBACK` says so.
 pub fn fallback(op: &str, device: Device, reason: Reason) -> Result<()> {
+    if reason == Reason::UserOp {
+        return Ok(());
+    }
     match knobs::FALLBACK.value() {
         "silent" => Ok(()),
         "error" => Err(Error::unsupported(format!("{op} on {device} ({reason})"))

@@ -1,6 +1,6 @@
 //! Which kernel runs a call, and what it needs.
 
-use lampyr_backend::{Accepts, ArgInfo, Backend, Kernel, Reason};
+use lampyr_backend::{Accepts, ArgInfo, Backend, Kernel, Reason, missing};
 use lampyr_base::{DType, Layout};
 use lampyr_ir::Op;
 
@@ -33,5 +33,5 @@ pub fn choose(
             return Ok(Chosen { kernel, copies });
         }
     }
-    Err(if table.has_own(op.id()) { Reason::KernelRefused } else { Reason::NoKernel })
+    Err(missing(table, op))
 }

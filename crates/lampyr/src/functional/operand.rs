@@ -12,7 +12,8 @@ pub fn one(op: &dyn Op, inputs: &[&Tensor]) -> Result<Tensor> {
     }
 }
 
-/// All outputs of the op called `name`, after promotion of the inputs by the op's own rule.
+/// All outputs of the op called `name`. Ops are strict: tensors stay as they are; numbers become 0-d tensors of the
+/// common type of all operands, or of their own where the op mixes types.
 ///
 /// # Errors
 /// When there is no such op, or the attributes or inputs do not fit it.
@@ -21,22 +22,19 @@ pub fn call(name: &str, inputs: &[Operand], attrs: AttrMap) -> Result<Vec<Tensor
     let op = crate::make_op(name, attrs)?;
     let rule = lampyr_ops::registry::by_id(op.id()).map_or(Promote::No, |e| e.promote);
     let skip = usize::from(rule == Promote::Branches);
-    let target = match rule {
-        Promote::No => None,
-        Promote::Common | Promote::Branches => Some(common(inputs.get(skip..).unwrap_or_default())),
-        Promote::Float => Some(common(inputs)).map(|d| if d.is_float() { d } else { DType::F32 }),
-    };
     let device = inputs.iter().find_map(|x| match x {
         Operand::Tensor(t) => Some(t.device()),
         Operand::Scalar(_) => None,
     });
     let ready = inputs
         .iter()
-        .enumerate()
-        .map(|(i, x)| match (x, target.filter(|_| i >= skip)) {
-            (Operand::Tensor(t), Some(to)) => t.to_dtype(to),
-            (Operand::Tensor(t), None) => Ok((*t).clone()),
-            (Operand::Scalar(s), to) => Tensor::scalar(*s, to.unwrap_or(s.dtype()), device.unwrap_or(Device::CPU)),
+        .map(|x| match (x, rule) {
+            (Operand::Tensor(t), _) => Ok((*t).clone()),
+            (Operand::Scalar(s), Promote::No) => Tensor::scalar(*s, s.dtype(), device.unwrap_or(Device::CPU)),
+            (Operand::Scalar(s), _) => {
+                let to = common(inputs.get(skip..).unwrap_or_default());
+                Tensor::scalar(*s, to, device.unwrap_or(Device::CPU))
+            }
         })
         .collect::<Result<Vec<_>>>()?;
     let refs: Vec<&Tensor> = ready.iter().collect();

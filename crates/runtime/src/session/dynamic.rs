@@ -1,6 +1,6 @@
 //! Steps whose shapes or attributes depend on data: resolved when they run.
 
-use lampyr_backend::{Accepts, Arg, ArgInfo, Backend, Kernel, Reason, backend};
+use lampyr_backend::{Accepts, Arg, ArgInfo, Backend, Kernel, Reason, backend, missing};
 use lampyr_base::{DType, Error, Layout, Result, ResultExt, Shape, SmallVec};
 use lampyr_compiler::plan::{Operand, Step};
 use lampyr_ir::{Class, Fact, OpRef, TensorFact};
@@ -62,7 +62,7 @@ impl Run<'_> {
                 return Ok((made, kernel.name(), Reason::Kernel));
             }
         }
-        let reason = if device.kernels().has_own(op.id()) { Reason::KernelRefused } else { Reason::NoKernel };
+        let reason = missing(device.kernels(), &**op);
         let inputs: Vec<Value> = values.iter().cloned().map(Value::Tensor).collect();
         let made = host(&**op, device.device(), reason, &inputs)?;
         let made = (made.iter().zip(wanted))
