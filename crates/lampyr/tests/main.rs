@@ -82,7 +82,7 @@ fn optimised_and_plain_graphs_agree() -> Result<()> {
         let x = graph.add_input("x", &[2, 3])?;
         let w = graph.add_weight_data("w", &Tensor::from_slice(&[1f32, -2.0, 3.0], &[3])?)?;
         let sum = graph.add_op("add", &[x.clone(), w])?;
-        let y = graph.add_op("relu", &[sum.clone()])?;
+        let y = graph.add_op("relu", std::slice::from_ref(&sum))?;
         graph.mark_output(y)?;
         graph.add_op("mul", &[sum, x])?;
         if optimize {
