@@ -2,7 +2,7 @@
 
 use lampyr_base::{DType, Dim, Error, Layout, Result, broadcast_shapes};
 use lampyr_ir::onnx::{OnnxAttr, OnnxExport, OnnxNode, optional};
-use lampyr_ir::{Builder, Fact, Facts, HostTensor, HostValue, Numbers, TensorFact, Var};
+use lampyr_ir::{Builder, Fact, Facts, GraphBuilder, HostTensor, HostValue, Numbers, Op, TensorFact, Var};
 use smallvec::smallvec;
 
 /// The tensor facts of all inputs.
@@ -245,6 +245,17 @@ pub fn element(index: i64, size: usize) -> Result<usize> {
             .with_expected(format!("{}..={}", -n, n - 1)));
     }
     Ok(i as usize)
+}
+
+/// The facts of a composite op: those of its decomposition.
+///
+/// # Errors
+/// When the op has none, or an op that it is made of refuses its inputs.
+pub fn infer_decomposed(op: &dyn Op, inputs: &[&Fact]) -> Result<Facts> {
+    let mut b = GraphBuilder::new(op.name());
+    let vars: Vec<Var> = inputs.iter().enumerate().map(|(i, f)| b.input(&i.to_string(), (*f).clone())).collect();
+    let made = op.decompose(&mut b, &vars).ok_or_else(|| Error::internal("the op has no decomposition"))??;
+    made.iter().map(|v| b.fact(v)).collect()
 }
 
 /// The elements of an integer tensor that must be known before the graph runs.
