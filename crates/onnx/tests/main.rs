@@ -1,5 +1,6 @@
 //! Reading and writing models.
 
+mod check;
 mod digits;
 mod malformed;
 mod models;

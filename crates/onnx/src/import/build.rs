@@ -8,9 +8,9 @@ use lampyr_ir::onnx::OnnxBody;
 use lampyr_ir::{Builder, Fact, Graph, GraphBuilder, Var};
 use lampyr_ops::registry;
 
-use super::names::{free, node_name, order};
+use super::names::{free, node_name, order, reads};
 use super::node::NodeView;
-use super::{Importer, Opsets, domain, facts};
+use super::{Importer, Opsets, domain, facts, scan};
 use crate::pb::{AttributeProto, FunctionProto, GraphProto, NodeProto, ValueInfoProto};
 use crate::tensor;
 
@@ -136,6 +136,7 @@ impl<'m> Importer<'m> {
         mut values: Values<'m>,
     ) -> Result<Graph> {
         self.nodes(&mut b, frame, &proto.node, &mut values)?;
+        self.whole()?;
         for ValueInfoProto { name, .. } in &proto.output {
             let missing = || {
                 Error::not_found(format!("output `{name}` of graph `{}` is never made", proto.name))
@@ -154,6 +155,7 @@ impl<'m> Importer<'m> {
         nodes: &'m [NodeProto],
         values: &mut Values<'m>,
     ) -> Result<()> {
+        let made_here: HashSet<&str> = nodes.iter().flat_map(|n| &n.output).map(String::as_str).collect();
         for i in order(nodes, values)? {
             let node = &nodes[i];
             let name = format!("{}{}", frame.prefix, node_name(node, i));
@@ -165,7 +167,21 @@ impl<'m> Importer<'m> {
             self.nodes_left.set(left);
             b.scope(&name);
             let before = b.graph().value_count();
-            let made = self.node(b, frame, node, &name, values).op(&node.op_type).node(&name)?;
+            // A value that is not there comes from a node that has failed: nothing can be said of what reads it.
+            if reads(node).any(|n| !values.contains_key(n) && made_here.contains(n)) {
+                continue;
+            }
+            let known = self.problems.borrow().len();
+            let made = match self.node(b, frame, node, &name, values).op(&node.op_type).node(&name) {
+                Ok(made) => made,
+                Err(e) => {
+                    let mut problems = self.problems.borrow_mut();
+                    if problems.len() == known {
+                        problems.push(e);
+                    }
+                    continue;
+                }
+            };
             for (k, output) in node.output.iter().enumerate().filter(|(_, o)| !o.is_empty()) {
                 let var = made.get(k).cloned().ok_or_else(|| {
                     Error::format(format!("output {k} `{output}` does not exist"))
@@ -181,6 +197,15 @@ impl<'m> Importer<'m> {
         }
         b.scope("");
         Ok(())
+    }
+
+    /// # Errors
+    /// When a node has failed; its own error is among the problems.
+    fn whole(&self) -> Result<()> {
+        match self.problems.borrow().first() {
+            None => Ok(()),
+            Some(problem) => Err(problem.clone()),
+        }
     }
 
     fn node(
@@ -200,8 +225,9 @@ impl<'m> Importer<'m> {
             return self.call(b, frame, node, function, name, &inputs);
         }
         let space = domain(&node.domain);
-        let missing = || Error::unsupported(format!("operator {space}.{}", node.op_type));
-        let opset = *frame.opsets.get(space).ok_or_else(missing)?;
+        let none = || Error::unsupported(scan::no_operator_set(node));
+        let opset = *frame.opsets.get(space).ok_or_else(none)?;
+        let missing = || Error::unsupported(scan::no_operator(node, opset));
         let mapping = registry::onnx(space, &node.op_type, opset).ok_or_else(missing)?;
         let view = NodeView::new(self, frame, values, node, name.to_string(), opset)?;
         Ok((mapping.build)(&view, b, &inputs)?.into_vec())
@@ -235,6 +261,7 @@ impl<'m> Importer<'m> {
             values.insert(parameter, inputs.get(i).cloned().flatten());
         }
         self.nodes(b, &frame, &function.node, &mut values)?;
+        self.whole()?;
         let result = |output: &String| {
             let missing = || Error::not_found(format!("function result `{output}` is never made"));
             values.get(output.as_str()).cloned().flatten().ok_or_else(missing)

@@ -1,6 +1,7 @@
 //! From the bytes of a model to a graph.
 
 mod build;
+mod check;
 mod facts;
 mod names;
 mod node;
@@ -15,7 +16,7 @@ use prost::Message;
 use prost::bytes::Bytes;
 
 use crate::external::{Files, map};
-use crate::pb::{FunctionProto, ModelProto, OperatorSetIdProto};
+use crate::pb::{FunctionProto, GraphProto, ModelProto, OperatorSetIdProto};
 
 /// A model that was read.
 #[derive(Clone, Debug)]
@@ -60,6 +61,8 @@ pub fn load_path(path: impl AsRef<Path>) -> Result<Imported> {
     read(ModelProto::decode(bytes), Some(folder))
 }
 
+pub use check::{Problem, check, check_path};
+
 /// Versions of operator sets by domain.
 pub(crate) type Opsets = BTreeMap<String, u32>;
 
@@ -88,6 +91,8 @@ struct Importer<'m> {
     files: std::cell::RefCell<Files>,
     /// Nodes that may still be made, so that functions that call each other cannot fill the memory.
     nodes_left: std::cell::Cell<usize>,
+    /// What nodes failed on; building goes on after them, so that one look finds all.
+    problems: std::cell::RefCell<Vec<Error>>,
 }
 
 /// The most nodes of one model after functions are written out.
@@ -99,25 +104,54 @@ impl<'m> Importer<'m> {
     }
 }
 
-fn read(model: std::result::Result<ModelProto, prost::DecodeError>, folder: Option<&Path>) -> Result<Imported> {
-    let model = model.map_err(|e| {
+/// What both reading and checking begin with.
+fn decode(model: std::result::Result<ModelProto, prost::DecodeError>) -> Result<ModelProto> {
+    model.map_err(|e| {
         Error::format(format!("this is not an ONNX model: {e}"))
+            .with_source(e)
             .with_help("the file is damaged, cut off or of another kind")
-    })?;
-    let proto = model.graph.as_ref().ok_or_else(|| Error::format("the model has no graph"))?;
-    let mut versions = opsets(&model.opset_import)?;
-    if versions.is_empty() && model.ir_version.unwrap_or(0) < 3 {
-        versions.insert(String::new(), 1);
-    }
-    let mut functions = HashMap::new();
-    for f in &model.functions {
-        if functions.insert([domain(&f.domain), &f.name, &f.overload], f).is_some() {
-            return Err(Error::format(format!("function `{}` of domain `{}` occurs twice", f.name, f.domain)));
+    })
+}
+
+/// A model taken apart far enough to be built.
+struct Opened<'m> {
+    importer: Importer<'m>,
+    graph: &'m GraphProto,
+    versions: Opsets,
+}
+
+impl<'m> Opened<'m> {
+    fn new(model: &'m ModelProto, folder: Option<&Path>) -> Result<Opened<'m>> {
+        let graph = model.graph.as_ref().ok_or_else(|| {
+            Error::format("this is not an ONNX model: it has no graph")
+                .with_help("the file is damaged, cut off or of another kind")
+        })?;
+        let mut versions = opsets(&model.opset_import)?;
+        if versions.is_empty() && model.ir_version.unwrap_or(0) < 3 {
+            versions.insert(String::new(), 1);
         }
+        let mut functions = HashMap::new();
+        for f in &model.functions {
+            if functions.insert([domain(&f.domain), &f.name, &f.overload], f).is_some() {
+                return Err(Error::format(format!("function `{}` of domain `{}` occurs twice", f.name, f.domain)));
+            }
+        }
+        let importer = Importer {
+            functions,
+            files: Files::new(folder).into(),
+            nodes_left: MOST_NODES.into(),
+            problems: Vec::new().into(),
+        };
+        Ok(Opened { importer, graph, versions })
     }
-    let importer = Importer { functions, files: Files::new(folder).into(), nodes_left: MOST_NODES.into() };
+}
+
+fn read(model: std::result::Result<ModelProto, prost::DecodeError>, folder: Option<&Path>) -> Result<Imported> {
+    let model = decode(model)?;
+    let Opened { importer, graph: proto, versions } = Opened::new(&model, folder)?;
     importer.scan(proto, &versions)?;
-    let graph = importer.model_graph(proto, &versions)?;
+    let built = importer.model_graph(proto, &versions);
+    let graph = built.map_err(|e| check::summary(importer.problems.take(), e))?;
     let constants: std::collections::HashSet<&str> = proto.initializer.iter().map(|t| t.name.as_str()).collect();
     let text = |list: Vec<&str>| list.into_iter().map(str::to_string).collect();
     Ok(Imported {

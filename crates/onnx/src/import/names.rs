@@ -20,13 +20,9 @@ pub fn node_name(node: &NodeProto, index: usize) -> String {
 }
 
 /// Everything that a node reads, sub-graphs included.
-fn reads<'m>(node: &'m NodeProto, mut visit: impl FnMut(&'m str)) {
-    node.input.iter().filter(|n| !n.is_empty()).for_each(|n| visit(n));
-    for attr in &node.attribute {
-        for graph in attr.g.iter().chain(&attr.graphs) {
-            free(graph).into_iter().for_each(&mut visit);
-        }
-    }
+pub fn reads(node: &NodeProto) -> impl Iterator<Item = &str> {
+    let bodies = node.attribute.iter().flat_map(|a| a.g.iter().chain(&a.graphs)).flat_map(free);
+    node.input.iter().map(String::as_str).filter(|n| !n.is_empty()).chain(bodies)
 }
 
 /// Names that a sub-graph reads and does not make, in the order of their first use.
@@ -40,7 +36,7 @@ pub fn free(graph: &GraphProto) -> Vec<&str> {
             found.push(name);
         }
     };
-    graph.node.iter().for_each(|n| reads(n, &mut visit));
+    graph.node.iter().flat_map(reads).for_each(&mut visit);
     graph.output.iter().filter(|o| !o.name.is_empty()).for_each(|o| visit(&o.name));
     found
 }
@@ -64,14 +60,15 @@ pub fn order<'m>(nodes: &'m [NodeProto], known: &Values<'m>) -> Result<Vec<usize
     let mut readers: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
     for (i, node) in nodes.iter().enumerate() {
         let mut missing = None;
-        reads(node, |name| match makers.get(name) {
-            _ if known.contains_key(name) => {}
-            Some(&maker) => {
-                waiting[i] += 1;
-                readers[maker].push(i);
+        for name in reads(node).filter(|name| !known.contains_key(name)) {
+            match makers.get(name) {
+                Some(&maker) => {
+                    waiting[i] += 1;
+                    readers[maker].push(i);
+                }
+                None => missing = missing.or(Some(name)),
             }
-            None => missing = missing.or(Some(name)),
-        });
+        }
         if let Some(name) = missing {
             return Err(Error::not_found(format!("value `{name}` is read but never made"))
                 .with_op(&node.op_type)

@@ -63,11 +63,10 @@ impl<'m> Importer<'m> {
             match (self.function(node), opsets.get(space)) {
                 (Some(f), _) => self.scan_function(f, opsets, findings),
                 (None, None) => {
-                    let what = format!("operator {}: the model imports no operator set", full_name(node));
-                    findings.add(what, &name);
+                    findings.add(no_operator_set(node), &name);
                 }
                 (None, Some(&opset)) if registry::onnx(space, &node.op_type, opset).is_none() => {
-                    findings.add(format!("operator {} (operator set {opset})", full_name(node)), &name);
+                    findings.add(no_operator(node, opset), &name);
                 }
                 _ => {}
             }
@@ -93,6 +92,16 @@ impl<'m> Importer<'m> {
             self.scan_graph(graph, opsets, findings);
         }
     }
+}
+
+/// What is missing where no operator set is imported for `node`.
+pub fn no_operator_set(node: &NodeProto) -> String {
+    format!("operator {}: the model imports no operator set", full_name(node))
+}
+
+/// What is missing where the operator of `node` is unknown.
+pub fn no_operator(node: &NodeProto, opset: u32) -> String {
+    format!("operator {} (operator set {opset})", full_name(node))
 }
 
 fn full_name(node: &NodeProto) -> String {
