@@ -178,7 +178,7 @@ impl Model {
     ///
     /// # Errors
     /// When a name is unknown, missing or given twice.
-    pub fn in_order(&self, positional: &[Tensor], named: &[(&str, Tensor)]) -> Result<Vec<Tensor>> {
+    pub fn in_order<T: Clone>(&self, positional: &[T], named: &[(&str, T)]) -> Result<Vec<T>> {
         let names = || self.inputs.iter().map(|p| format!("`{}`", p.name)).collect::<Vec<_>>().join(", ");
         if positional.len() > self.inputs.len() {
             return Err(Error::value(format!("{} inputs were given", positional.len())).with_expected(format!(
@@ -187,7 +187,7 @@ impl Model {
                 names()
             )));
         }
-        let mut slots: Vec<Option<Tensor>> = positional.iter().cloned().map(Some).collect();
+        let mut slots: Vec<Option<T>> = positional.iter().cloned().map(Some).collect();
         slots.resize(self.inputs.len(), None);
         for (name, value) in named {
             let at =

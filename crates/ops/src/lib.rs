@@ -80,6 +80,9 @@ ops! {
         identity: Identity,
         constant: Constant,
         numel: Numel,
+        split: Split,
+        tile: Tile,
+        pad: Pad,
     }
 
     /// Picking and placing elements.

@@ -25,6 +25,7 @@ mod elementwise;
 mod gather;
 mod known;
 pub(crate) mod operand;
+mod pad;
 mod random;
 mod reduce;
 mod set_slice;
@@ -48,6 +49,7 @@ fn register_plain(table: &mut KernelTable) {
         Gather => &gather::GatherKernel;
         LogSoftmax => &softmax::LogSoftmaxKernel;
         Numel => &known::NumelKernel;
+        Pad => &pad::PadKernel;
         RandomNormal => &random::NormalKernel;
         RandomUniform => &random::UniformKernel;
         ReduceMax => &reduce::ReduceKernel;
