@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use lampyr::ir::Fact;
 use lampyr::runtime::session::{TensorValue, Value};
 use lampyr::{Error, Memory, Options, Tensor};
 use pyo3::exceptions::PyRuntimeWarning;
@@ -109,8 +110,8 @@ impl Explanation {
     }
 }
 
-/// The tensor that a Python object stands for as input `port`; arrays are shared, read-only ones too.
-fn input(ob: &Ob<'_>, port: Option<&lampyr::Port>) -> Result<Tensor> {
+/// The tensor that a Python object stands for as an input; arrays are shared, read-only ones too.
+fn input(ob: &Ob<'_>, dtype: Option<lampyr::DType>) -> Result<Tensor> {
     if let Ok(t) = ob.cast::<PyTensor>() {
         return Ok(t.get().0.clone());
     }
@@ -119,16 +120,29 @@ fn input(ob: &Ob<'_>, port: Option<&lampyr::Port>) -> Result<Tensor> {
     {
         return Ok(t);
     }
-    crate::tensor::from_data(ob, port.map(lampyr::Port::dtype))
+    crate::tensor::from_data(ob, dtype)
+}
+
+/// What a Python object stands for as an input of which `fact` is known: a list for a sequence, `None` for an absent
+/// optional.
+fn value(ob: &Ob<'_>, fact: Option<&Fact>) -> Result<Value> {
+    match fact {
+        Some(Fact::Optional(_)) if ob.is_none() => Ok(Value::Optional(None)),
+        Some(Fact::Optional(inner)) => Ok(Value::Optional(Some(Box::new(value(ob, Some(inner))?)))),
+        Some(Fact::Sequence(items)) if ob.is_instance_of::<PyList>() || ob.is_instance_of::<PyTuple>() => {
+            let item = |item: PyResult<Ob<'_>>| Ok(TensorValue::of(&input(&item?, Some(items.dtype))?)?);
+            Ok(Value::Sequence(ob.try_iter()?.map(item).collect::<Result<_>>()?))
+        }
+        _ => Ok(Value::Tensor(TensorValue::of(&input(ob, fact.map(Fact::dtype))?)?)),
+    }
 }
 
 /// `made` as a Python value; what shares memory with an input is copied, since that may be another library's.
-fn output<'py>(py: Python<'py>, made: &Value, inputs: &[Tensor]) -> Result<Ob<'py>> {
+fn output<'py>(py: Python<'py>, made: &Value, inputs: &[Value]) -> Result<Ob<'py>> {
+    let address = |t: &TensorValue| t.memory.host_ptr().map(|p| p.as_ptr() as usize);
     let tensor = |t: &TensorValue| -> Result<Ob<'py>> {
-        let shared = inputs.iter().any(|i| {
-            let address = |p: Option<std::ptr::NonNull<u8>>| p.map(|p| p.as_ptr() as usize);
-            TensorValue::of(i).is_ok_and(|i| address(i.memory.host_ptr()) == address(t.memory.host_ptr()))
-        });
+        let mut shared = false;
+        inputs.iter().for_each(|v| v.each(&mut |i| shared |= address(i) == address(t)));
         let t = t.to_tensor()?;
         let t = if shared { t.copy_contiguous()? } else { t };
         Ok(Bound::new(py, PyTensor(t))?.into_any())
@@ -199,22 +213,18 @@ impl Model {
         let ports = self.0.inputs();
         let mut positional = Vec::with_capacity(ports.len());
         for (i, ob) in inputs.iter().enumerate() {
-            positional.push(input(&ob, ports.get(i))?);
+            positional.push(value(&ob, ports.get(i).map(|p| &p.fact))?);
         }
-        let mut by_name: Vec<(String, Tensor)> = Vec::new();
+        let mut by_name: Vec<(String, Value)> = Vec::new();
         for (name, ob) in named.into_iter().flatten() {
             let name: String = name.extract()?;
             let port = ports.iter().find(|p| p.name == name);
-            by_name.push((name, input(&ob, port)?));
+            by_name.push((name, value(&ob, port.map(|p| &p.fact))?));
         }
-        let given: Vec<(&str, Tensor)> = by_name.iter().map(|(n, t)| (n.as_str(), t.clone())).collect();
+        let given: Vec<(&str, Value)> = by_name.iter().map(|(n, v)| (n.as_str(), v.clone())).collect();
         let all = self.0.in_order(&positional, &given)?;
         let model = &self.0;
-        let made = run(py, ALWAYS, || {
-            let values =
-                all.iter().map(|t| TensorValue::of(t).map(Value::Tensor)).collect::<lampyr::Result<Vec<_>>>()?;
-            model.run_values(values)
-        })?;
+        let made = run(py, ALWAYS, || model.run_values(all.clone()))?;
         for warning in lampyr::runtime::trace::take_warnings() {
             let text = std::ffi::CString::new(warning).unwrap_or_default();
             PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 1)?;
