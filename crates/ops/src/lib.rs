@@ -8,6 +8,7 @@ pub mod gradient;
 mod loops;
 #[macro_use]
 mod macros;
+mod onnx_attention;
 pub mod philox;
 pub mod registry;
 pub mod window;
@@ -63,6 +64,14 @@ ops! {
         softmax: Softmax,
         log_softmax: LogSoftmax,
         batch_norm: BatchNorm,
+        layer_norm: LayerNorm,
+        rms_norm: RmsNorm,
+    }
+
+    /// Attention.
+    attention {
+        scaled_dot_product_attention: ScaledDotProductAttention,
+        rotary_embedding: RotaryEmbedding,
     }
 
     /// Shapes and views.
