@@ -21,7 +21,7 @@ use crate::simd::Tier;
 pub use dots::{Dots, dots, suits as dots_suit};
 pub use driver::{Problem, run};
 pub use integer::{IntMatrix, Wrapping, int_matmul};
-pub use micro::Kernels;
+pub use micro::{Kernels, Tile};
 pub use operand::{Batch, Operand, Panel, Store, Strided};
 pub use packed::{PackedMatrix, Side};
 pub use plan::{Plan, Ready};

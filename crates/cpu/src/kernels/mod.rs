@@ -18,12 +18,15 @@ mod number;
 mod tail;
 mod topk;
 
+mod attention;
+mod attention_row;
 mod batch_norm;
 mod concat;
 pub(crate) mod copy;
 mod elementwise;
 mod gather;
 mod known;
+mod norm_rows;
 pub(crate) mod operand;
 mod pad;
 mod random;
@@ -47,6 +50,7 @@ fn register_plain(table: &mut KernelTable) {
         Constant => &known::ConstantKernel;
         Dropout => &random::DropoutKernel;
         Gather => &gather::GatherKernel;
+        LayerNorm => &norm_rows::LayerNormKernel;
         LogSoftmax => &softmax::LogSoftmaxKernel;
         Numel => &known::NumelKernel;
         Pad => &pad::PadKernel;
@@ -55,6 +59,8 @@ fn register_plain(table: &mut KernelTable) {
         ReduceMax => &reduce::ReduceKernel;
         ReduceMean => &reduce::ReduceKernel;
         ReduceSum => &reduce::ReduceKernel;
+        RmsNorm => &norm_rows::RmsNormKernel;
+        ScaledDotProductAttention => &attention::AttentionKernel;
         SetSlice => &set_slice::SetSliceKernel;
         ShapeOf => &known::ShapeOfKernel;
         Softmax => &softmax::SoftmaxKernel;
