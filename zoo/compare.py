@@ -34,11 +34,11 @@ class Engine:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "zoo.worker", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True, env=os.environ | {"LAMPYR_FALLBACK": "warn"},
+            stderr=self.log, text=True, env=os.environ | {"LAMPYR_FALLBACK": "warn"},
         )  # fmt: skip
-        os.set_blocking(self.process.stderr.fileno(), False)  # type: ignore[union-attr]
 
     def ask(self, verb: str, **rest: Any) -> dict[str, Any]:
         """The answer to one command."""
@@ -51,7 +51,9 @@ class Engine:
         except BrokenPipeError:
             line = ""
         if not line:
-            raise EngineError(f"the process of {self.name} ended with {self.process.wait()}")
+            self.log.seek(0)
+            said = self.log.read().strip().splitlines()[-1:]
+            raise EngineError(" ".join([f"the process of {self.name} ended with {self.process.wait()}", *said]))
         found = json.loads(line)
         if "error" in found:
             raise EngineError(found["error"])
@@ -59,9 +61,8 @@ class Engine:
 
     def warnings(self) -> list[str]:
         """What the engine has written to its error stream."""
-        stream = self.process.stderr
-        assert stream
-        return [line.strip() for line in (stream.read() or "").splitlines() if "Warning:" in line]
+        self.log.seek(0)
+        return [line.split("Warning:", 1)[1].strip() for line in self.log if "Warning:" in line]
 
     def stop(self) -> None:
         """Ends the process."""

@@ -60,7 +60,14 @@ def classifier(build: Callable[[bool], nn.Module], size: int = 224, small_size: 
     )
 
 
-def sentence(build: Callable[[bool], nn.Module], vocabulary: int, *, fixed: bool = False, length: int = 128) -> Entry:
+def sentence(
+    build: Callable[[bool], nn.Module],
+    vocabulary: int,
+    *,
+    fixed: bool = False,
+    length: int = 128,
+    exporters: tuple[str, ...] = (DYNAMO, TORCHSCRIPT),
+) -> Entry:
     """A model of tokens and their mask."""
 
     def make(small: bool, sizes: Sizes) -> Inputs:
@@ -73,6 +80,7 @@ def sentence(build: Callable[[bool], nn.Module], vocabulary: int, *, fixed: bool
         make,
         names,
         dynamic={} if fixed else {name: {0: "batch", 1: "seq"} for name in names},
+        exporters=exporters,
         small_trials=() if fixed else ({"batch": 1, "seq": 1}, {"batch": 3, "seq": 7}, {"batch": 2, "seq": 20}),
     )
 
@@ -152,7 +160,7 @@ ZOO: dict[str, Entry] = {
     "bert_dynamic": sentence(text.bert, 30522),
     "distilbert": sentence(text.distilbert, 30522),
     "gpt2": sentence(text.gpt2, 50257, length=64),
-    "t5_encoder": sentence(text.t5_encoder, 32128),
+    "t5_encoder": sentence(text.t5_encoder, 32128, exporters=(TORCHSCRIPT, DYNAMO)),
     "llama": sentence(text.llama, 4096),
     "whisper_encoder": Entry(text.whisper_encoder, mel, ("input_features",)),
     "bilstm": recurrent(text.bilstm),

@@ -167,7 +167,9 @@ def mlp(small: bool) -> nn.Module:
     width, depth = (8, 20) if small else (512, 20)
     layers: list[nn.Module] = []
     for _ in range(depth):
-        layers += [nn.Linear(width, width), nn.ReLU()]
+        linear = nn.Linear(width, width)
+        nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
+        layers += [linear, nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 

@@ -60,12 +60,12 @@ class SmallResNet(nn.Module):
 
 def resnet18(small: bool) -> nn.Module:
     """ResNet-18 (He et al. 2016)."""
-    return SmallResNet(resnet.BasicBlock, 4, (1, 1, 1)) if small else torchvision.models.resnet18()
+    return SmallResNet(resnet.BasicBlock, 4, (2, 1)) if small else torchvision.models.resnet18()
 
 
 def resnet50(small: bool) -> nn.Module:
     """ResNet-50 (He et al. 2016)."""
-    return SmallResNet(resnet.Bottleneck, 4, (1, 1, 1)) if small else torchvision.models.resnet50()
+    return SmallResNet(resnet.Bottleneck, 4, (1, 1)) if small else torchvision.models.resnet50()
 
 
 def mobilenet_v3(small: bool) -> nn.Module:
@@ -217,7 +217,7 @@ def faster_rcnn(small: bool) -> nn.Module:
 
     anchors = detection.anchor_utils.AnchorGenerator(((8, 16), (24,)), ((0.5, 1.0),) * 2)
     model = detection.FasterRCNN(
-        Backbone(), 3, min_size=32, max_size=48, rpn_anchor_generator=anchors,
+        Backbone(), min_size=32, max_size=48, rpn_anchor_generator=anchors,
         rpn_head=detection.rpn.RPNHead(4, 2, 1), box_head=detection.faster_rcnn.TwoMLPHead(4 * 49, 8),
         box_predictor=detection.faster_rcnn.FastRCNNPredictor(8, 3), rpn_pre_nms_top_n_test=20,
         rpn_post_nms_top_n_test=10, box_score_thresh=0.2, box_detections_per_img=5,

@@ -14,3 +14,5 @@ mod paths;
 mod tape;
 #[path = "suite/training.rs"]
 mod training;
+#[path = "suite/zoo.rs"]
+mod zoo;

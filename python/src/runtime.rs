@@ -57,6 +57,34 @@ pub fn take_warnings() -> Vec<String> {
     lampyr::runtime::trace::take_warnings()
 }
 
+/// Switches the trace on with room for `capacity` events; earlier events are forgotten.
+#[pyfunction]
+#[pyo3(signature = (capacity = 65536))]
+pub fn start_trace(capacity: usize) {
+    lampyr::runtime::trace::enable(capacity);
+}
+
+/// Switches the trace off; one dictionary per event since `start_trace`, oldest first.
+#[pyfunction]
+pub fn stop_trace(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
+    use lampyr::runtime::trace;
+    trace::disable();
+    let event = |e: trace::Event| {
+        let d = PyDict::new(py);
+        d.set_item("op", e.op)?;
+        d.set_item("node", &*e.node)?;
+        d.set_item("kernel", e.kernel)?;
+        d.set_item("device", e.device.to_string())?;
+        d.set_item("reason", e.reason)?;
+        d.set_item("start_ns", e.start_ns)?;
+        d.set_item("duration_ns", e.duration_ns)?;
+        d.set_item("shapes", e.shapes.iter().map(|s| s.to_vec()).collect::<Vec<_>>())?;
+        d.set_item("thread", e.thread)?;
+        Ok(d)
+    };
+    trace::take().into_iter().map(event).collect()
+}
+
 /// One line of the table of ops.
 #[pyclass(frozen, get_all, module = "lampyr")]
 pub struct OpInfo {

@@ -6,6 +6,7 @@ mod run;
 mod steps;
 mod test;
 mod verbs;
+mod zoo;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,8 @@ enum Verb {
     Parity,
     /// Compute the torch goldens anew and write them
     Goldens,
+    /// Export real models with torch and compare Lampyr with torch and ONNX Runtime on them
+    Zoo(zoo::Options),
     /// Run the operator benchmarks and the Python call-overhead benchmark
     Bench {
         /// Arguments for the benchmark binary, after `--`
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Verb::Generate { check } => verbs::generate(&workspace, *check),
         Verb::Parity => verbs::goldens(&workspace, true),
         Verb::Goldens => verbs::goldens(&workspace, false),
+        Verb::Zoo(options) => zoo::zoo(&workspace, options),
         Verb::Bench { arguments } => verbs::bench(&workspace, arguments),
     });
     match result {

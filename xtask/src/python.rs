@@ -13,6 +13,8 @@ const OLDEST: (u32, u32) = (3, 11);
 pub const TEST: Environment = Environment { folder: ".venv", requirements: "python/requirements-test.txt" };
 /// The environment that holds torch.
 pub const PARITY: Environment = Environment { folder: ".parity-venv", requirements: "xtask/requirements-parity.txt" };
+/// The environment of the zoo: torch with its models, ONNX Runtime and Lampyr's package.
+pub const ZOO: Environment = Environment { folder: ".zoo-venv", requirements: "xtask/requirements-zoo.txt" };
 
 /// A virtual environment in the root of the workspace and the packages it holds.
 pub struct Environment {

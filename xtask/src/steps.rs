@@ -59,18 +59,22 @@ fn rust_tests(workspace: &Workspace) -> Result {
 }
 
 fn wheel(workspace: &Workspace) -> Result {
-    let python = python::TEST.ready(workspace)?;
+    install_wheel(workspace, &python::TEST.ready(workspace)?)
+}
+
+/// Builds the wheel and installs it into the environment of `python`, which has maturin.
+pub fn install_wheel(workspace: &Workspace, python: &Path) -> Result {
     let wheels = workspace.target.join("wheels");
     for stale in built(&wheels) {
         fs::remove_file(&stale).map_err(|e| Failure::new(format!("{}: {e}", stale.display())))?;
     }
-    let mut build = workspace.command(&python);
-    build.args(["-m", "maturin", "build", "--release", "--out"]).arg(&wheels).arg("--interpreter").arg(&python);
+    let mut build = workspace.command(python);
+    build.args(["-m", "maturin", "build", "--release", "--out"]).arg(&wheels).arg("--interpreter").arg(python);
     workspace.run(&mut build)?;
     let wheel = built(&wheels)
         .pop()
         .ok_or_else(|| Failure::new(format!("maturin left no lampyr wheel in {}", wheels.display())))?;
-    let mut install = workspace.command(&python);
+    let mut install = workspace.command(python);
     install.args(["-m", "pip", "install", "-q", "--force-reinstall", "--no-deps"]).arg(wheel);
     workspace.run(&mut install)
 }
@@ -90,7 +94,8 @@ fn ruff(workspace: &Workspace) -> Result {
     let has_python = |folder: &&str| {
         tracked.iter().any(|file| file.starts_with(folder) && file.extension().is_some_and(|name| name == "py"))
     };
-    let folders: Vec<_> = ["python", "examples", "conformance", "benches"].into_iter().filter(has_python).collect();
+    let folders: Vec<_> =
+        ["python", "examples", "conformance", "benches", "zoo"].into_iter().filter(has_python).collect();
     if folders.is_empty() {
         println!("no tracked Python files");
         return Ok(());
