@@ -1,6 +1,7 @@
 //! The `lampyr` command line: runs, inspects, explains and measures ONNX models.
 
 mod commands;
+mod input;
 mod interrupt;
 mod model;
 mod output;
@@ -34,7 +35,11 @@ fn main() -> ExitCode {
     let output = Output::new(cli.json);
     let done = interrupt::install().and_then(|()| cli.command.run(&output));
     match done {
-        Ok(text) => print(&text),
+        Ok((text, true)) => print(&text),
+        Ok((text, false)) => {
+            print(&text);
+            ExitCode::FAILURE
+        }
         Err(e) => {
             let _ = writeln!(std::io::stderr(), "{} {e}", errors.red("error:"));
             ExitCode::FAILURE

@@ -1,4 +1,4 @@
-//! PNG files as input tensors.
+//! PNG and JPEG files as input tensors.
 
 use std::path::Path;
 
@@ -51,7 +51,7 @@ fn open(path: &Path) -> Result<DynamicImage> {
     reader.map_err(|e| Error::io(path, e).with_help("check the path of the picture"))?.decode().map_err(|e| {
         Error::format(format!("{}: {e}", path.display()))
             .with_source(e)
-            .with_help("pictures must be complete PNG files")
+            .with_help("pictures must be complete PNG or JPEG files")
     })
 }
 

@@ -1,5 +1,7 @@
 //! Runs the `lampyr` binary the way a user does.
 
+mod tools;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -113,6 +115,18 @@ fn inspect() {
 }
 
 #[test]
+fn inspect_shows_inferred_shapes() {
+    assert!(!text(&["inspect", &model()]).contains("makes"));
+    let shown = text(&["inspect", &model(), "--nodes"]);
+    let found = json(&["inspect", &model()]);
+    let values = found["values"].as_array().unwrap();
+    assert_eq!(values.len() as u64, found["nodes"].as_u64().unwrap());
+    for value in values {
+        assert!(shown.contains(value["outputs"][0]["fact"].as_str().unwrap()), "{value}");
+    }
+}
+
+#[test]
 fn explain() {
     let page = Path::new(env!("CARGO_TARGET_TMPDIR")).join("explain.html");
     let shown = text(&["explain", &model(), "--html", &page.display().to_string()]);
@@ -206,6 +220,6 @@ fn wrong_usage() {
     failure(&["bench", &model(), "--dim", "batch"], 2);
     failure(&["bench", &model(), "--dim", "batch=0"], 2);
     failure(&["bench", &model(), "--runs", "0"], 2);
-    failure(&["run", &model()], 2);
+    failure(&["run", &model(), "--dim", "batch=none"], 2);
     failure(&["no-such-verb"], 2);
 }

@@ -24,6 +24,12 @@ fn unknown(path: &Path) -> Error {
     Error::value(format!("{} has no known extension", path.display())).with_expected(".npy or .npz")
 }
 
+/// # Errors
+/// When `path` has no extension that [`save`] and [`load`] know.
+pub fn check_extension(path: &Path) -> Result<()> {
+    if matches!(extension(path).as_str(), "npy" | "npz") { Ok(()) } else { Err(unknown(path)) }
+}
+
 /// The tensors in a `.npz` file by name, or the one in a `.npy` file under the name `""`.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 //! Tensors compute at once: see [`Tensor`] and [`functional`]. Models come from ONNX files ([`Model`]) or are built by
 //! hand ([`Graph`]) and run compiled.
 
+mod check;
 mod explain;
 pub mod functional;
 mod graph;
@@ -11,6 +12,7 @@ pub mod random;
 mod start;
 mod user;
 
+pub use check::{Check, Slow, check, check_bytes};
 pub use explain::Explanation;
 pub use graph::{CompiledGraph, Graph, GraphValue, Runtime};
 pub use lampyr_backend as backend;
@@ -21,9 +23,11 @@ pub use lampyr_base::{
 };
 pub use lampyr_compiler as compiler;
 pub use lampyr_compiler::{Options, Policy};
+pub use lampyr_io as io;
 pub use lampyr_ir as ir;
 pub use lampyr_ir::{AttrMap, AttrValue, HostTensor};
 pub use lampyr_onnx as onnx;
+pub use lampyr_onnx::Problem;
 pub use lampyr_ops as ops;
 pub use lampyr_runtime as runtime;
 pub use lampyr_runtime::{

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
-use lampyr::ir::Graph;
+use lampyr::ir::{Graph, ValueId};
 use lampyr::{DType, Port, Result};
 use serde::Serialize;
 
@@ -13,6 +13,9 @@ use crate::output::{Output, bytes};
 pub struct Args {
     /// ONNX file
     model: PathBuf,
+    /// Show every node with the inferred types and shapes of what it makes
+    #[arg(long)]
+    nodes: bool,
 }
 
 #[derive(Serialize)]
@@ -35,6 +38,21 @@ struct Inspection {
     parameters: usize,
     parameter_bytes: usize,
     symbols: BTreeSet<String>,
+    values: Vec<NodeInfo>,
+}
+
+/// A node and what shape inference says of its outputs.
+#[derive(Serialize)]
+struct NodeInfo {
+    node: String,
+    op: &'static str,
+    outputs: Vec<ValueInfo>,
+}
+
+#[derive(Serialize)]
+struct ValueInfo {
+    name: String,
+    fact: String,
 }
 
 /// Counts ops, and elements and bytes of the constants that are no shapes or indices, in bodies too.
@@ -76,13 +94,23 @@ pub fn run(args: &Args, output: Output) -> Result<String> {
         ops: BTreeMap::new(),
         parameters: 0,
         parameter_bytes: 0,
+        values: values(model.graph())?,
         symbols: ports().flat_map(Port::dims).flat_map(|d| d.symbols()).map(|s| s.name().to_string()).collect(),
     };
     count(model.graph(), &mut found);
-    output.either(&found, || text(&found, output))
+    output.either(&found, || text(&found, args.nodes, output))
 }
 
-fn text(found: &Inspection, output: Output) -> String {
+fn values(graph: &Graph) -> Result<Vec<NodeInfo>> {
+    let describe = |id| {
+        let node = graph.node(id)?;
+        let value = |v: &ValueId| ValueInfo { name: graph.value(*v).name.clone(), fact: graph.fact(*v).to_string() };
+        Ok(NodeInfo { node: node.name.clone(), op: node.op.name(), outputs: node.outputs.iter().map(value).collect() })
+    };
+    graph.order()?.into_iter().map(describe).collect()
+}
+
+fn text(found: &Inspection, nodes: bool, output: Output) -> String {
     let symbols: Vec<_> = found.symbols.iter().map(String::as_str).collect();
     let mut all = output.bold(&found.model) + "\n";
     let or_none = |text: String| if text.is_empty() { "none".to_string() } else { text };
@@ -105,5 +133,13 @@ fn text(found: &Inspection, output: Output) -> String {
     let mut ops: Vec<_> = found.ops.iter().collect();
     ops.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), **name));
     let rows = ops.into_iter().map(|(name, count)| vec![(*name).to_string(), count.to_string()]);
-    all + "\n" + &output.table(&["op", "count"], &[1], rows)
+    all += &format!("\n{}", output.table(&["op", "count"], &[1], rows));
+    if !nodes {
+        return all + "\n --nodes shows the type and shape of every value\n";
+    }
+    let rows = found.values.iter().map(|n| {
+        let facts: Vec<_> = n.outputs.iter().map(|v| v.fact.as_str()).collect();
+        vec![n.node.clone(), n.op.to_string(), facts.join(", ")]
+    });
+    all + "\n" + &output.table(&["node", "op", "makes"], &[], rows)
 }

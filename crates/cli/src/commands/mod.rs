@@ -1,6 +1,8 @@
 //! One file per verb.
 
 mod bench;
+mod check;
+mod classes;
 mod explain;
 mod info;
 mod inspect;
@@ -15,8 +17,10 @@ use crate::output::Output;
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a model on a picture and print the classes it predicts
+    /// Run a model on arrays, pictures or made-up inputs and show what comes out
     Run(run::Args),
+    /// Say whether a model can run here, and everything that is in the way when it cannot
+    Check(check::Args),
     /// Show inputs, outputs, ops and parameters of a model
     Inspect(inspect::Args),
     /// Show what the compiler does with a model, and why
@@ -30,19 +34,21 @@ pub enum Command {
 }
 
 impl Command {
-    /// Does it and returns what goes to standard output.
+    /// Does it and returns what goes to standard output, and whether the answer is good news.
     ///
     /// # Errors
     /// When the verb fails.
-    pub fn run(&self, output: &Output) -> Result<String> {
-        match self {
+    pub fn run(&self, output: &Output) -> Result<(String, bool)> {
+        let text = match self {
+            Command::Check(args) => return check::run(args, *output),
             Command::Run(args) => run::run(args, *output),
             Command::Inspect(args) => inspect::run(args, *output),
             Command::Explain(args) => explain::run(args, *output),
             Command::Bench(args) => bench::run(args, *output),
             Command::Info => info::run(*output),
             Command::Knobs => knobs::run(*output),
-        }
+        };
+        text.map(|text| (text, true))
     }
 }
 

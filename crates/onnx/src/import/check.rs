@@ -41,16 +41,16 @@ fn problems(model: Result<ModelProto>, folder: Option<&Path>) -> Vec<Problem> {
     let found = model.and_then(|model| {
         let Opened { importer, graph, versions } = Opened::new(&model, folder)?;
         if let Err(e) = importer.scan(graph, &versions) {
-            list.extend(of(&e));
+            list.extend(Problem::of(&e));
         }
         let built = importer.model_graph(graph, &versions);
         let failed = importer.problems.take();
-        list.extend(failed.iter().flat_map(of));
+        list.extend(failed.iter().flat_map(Problem::of));
         // Without a failed node the graph itself is wrong.
         if failed.is_empty() { built.map(drop) } else { Ok(()) }
     });
     if let Err(e) = found {
-        list.extend(of(&e));
+        list.extend(Problem::of(&e));
     }
     let mut merged: Vec<Problem> = Vec::new();
     for problem in list {
@@ -81,20 +81,23 @@ fn missing(error: &Error) -> Vec<Missing> {
     error.missing().iter().map(named).collect()
 }
 
-fn of(error: &Error) -> Vec<Problem> {
-    let kind = error.kind().name();
-    if matches!(error.kind(), ErrorKind::Unsupported(_)) {
-        let problem = |m: Missing| Problem { kind, what: m.what, nodes: m.nodes, help: None };
-        return missing(error).into_iter().map(problem).collect();
+impl Problem {
+    /// What `error` says: one problem, or one for each thing that is missing.
+    pub fn of(error: &Error) -> Vec<Problem> {
+        let kind = error.kind().name();
+        if matches!(error.kind(), ErrorKind::Unsupported(_)) {
+            let problem = |m: Missing| Problem { kind, what: m.what, nodes: m.nodes, help: None };
+            return missing(error).into_iter().map(problem).collect();
+        }
+        let op = error.op().map(|op| format!("{op}: ")).unwrap_or_default();
+        let expected = error.expected().map(|e| format!("; expected {e}")).unwrap_or_default();
+        vec![Problem {
+            kind,
+            what: format!("{op}{}{expected}", error.message()),
+            nodes: error.node().map(str::to_string).into_iter().collect(),
+            help: error.help().map(str::to_string),
+        }]
     }
-    let op = error.op().map(|op| format!("{op}: ")).unwrap_or_default();
-    let expected = error.expected().map(|e| format!("; expected {e}")).unwrap_or_default();
-    vec![Problem {
-        kind,
-        what: format!("{op}{}{expected}", error.message()),
-        nodes: error.node().map(str::to_string).into_iter().collect(),
-        help: error.help().map(str::to_string),
-    }]
 }
 
 /// One error for all that nodes failed on; `last` where no node did.
