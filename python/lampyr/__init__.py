@@ -1,6 +1,6 @@
 """Lampyr: tensors, automatic differentiation and compiled models."""
 
-from lampyr import autograd, errors
+from lampyr import autograd, errors, onnx
 from lampyr._lampyr import (
     CompiledGraph,
     Explanation,
@@ -237,6 +237,7 @@ __all__ = [
     "nonzero",
     "ones",
     "ones_like",
+    "onnx",
     "ops",
     "permute",
     "pow",

@@ -26,7 +26,7 @@ mod _lampyr {
     #[pymodule_export]
     use crate::interop::{asarray, from_dlpack, from_numpy};
     #[pymodule_export]
-    use crate::model::{Explanation, Model, ModelMemory, Port, load_onnx};
+    use crate::model::{Check, Explanation, Model, ModelMemory, Port, Problem, check_onnx, load_onnx};
     #[pymodule_export]
     use crate::runtime::{
         OpInfo, call_op, empty_cache, get_num_threads, memory_stats, ops, set_memory_limit, set_num_threads,

@@ -159,6 +159,36 @@ fn borrowed(shapes: &Option<Vec<Vec<usize>>>) -> Option<Vec<&[usize]>> {
     shapes.as_ref().map(|all| all.iter().map(Vec::as_slice).collect())
 }
 
+impl Model {
+    /// Runs the model on inputs by position and by name; all outputs in order.
+    fn evaluate<'py>(
+        &self,
+        py: Python<'py>,
+        inputs: &Bound<'py, PyTuple>,
+        named: Vec<(String, Ob<'py>)>,
+    ) -> Result<Vec<Ob<'py>>> {
+        let ports = self.0.inputs();
+        let mut positional = Vec::with_capacity(ports.len());
+        for (i, ob) in inputs.iter().enumerate() {
+            positional.push(value(&ob, ports.get(i).map(|p| &p.fact))?);
+        }
+        let mut by_name: Vec<(String, Value)> = Vec::new();
+        for (name, ob) in named {
+            let port = ports.iter().find(|p| p.name == name);
+            by_name.push((name, value(&ob, port.map(|p| &p.fact))?));
+        }
+        let given: Vec<(&str, Value)> = by_name.iter().map(|(n, v)| (n.as_str(), v.clone())).collect();
+        let all = self.0.in_order(&positional, &given)?;
+        let model = &self.0;
+        let made = run(py, ALWAYS, || model.run_values(all.clone()))?;
+        for warning in lampyr::runtime::trace::take_warnings() {
+            let text = std::ffi::CString::new(warning).unwrap_or_default();
+            PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 1)?;
+        }
+        made.iter().map(|v| output(py, v, &all)).collect()
+    }
+}
+
 #[pymethods]
 impl Model {
     /// Inputs in order.
@@ -210,30 +240,38 @@ impl Model {
         inputs: &Bound<'py, PyTuple>,
         named: Option<&Bound<'py, PyDict>>,
     ) -> Result<Ob<'py>> {
-        let ports = self.0.inputs();
-        let mut positional = Vec::with_capacity(ports.len());
-        for (i, ob) in inputs.iter().enumerate() {
-            positional.push(value(&ob, ports.get(i).map(|p| &p.fact))?);
-        }
-        let mut by_name: Vec<(String, Value)> = Vec::new();
-        for (name, ob) in named.into_iter().flatten() {
-            let name: String = name.extract()?;
-            let port = ports.iter().find(|p| p.name == name);
-            by_name.push((name, value(&ob, port.map(|p| &p.fact))?));
-        }
-        let given: Vec<(&str, Value)> = by_name.iter().map(|(n, v)| (n.as_str(), v.clone())).collect();
-        let all = self.0.in_order(&positional, &given)?;
-        let model = &self.0;
-        let made = run(py, ALWAYS, || model.run_values(all.clone()))?;
-        for warning in lampyr::runtime::trace::take_warnings() {
-            let text = std::ffi::CString::new(warning).unwrap_or_default();
-            PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 1)?;
-        }
-        let mut made = made.iter().map(|v| output(py, v, &all)).collect::<Result<Vec<_>>>()?;
+        let named = named.into_iter().flatten().map(|(name, ob)| Ok((name.extract()?, ob)));
+        let mut made = self.evaluate(py, inputs, named.collect::<PyResult<Vec<(String, Ob<'py>)>>>()?)?;
         if made.len() == 1 {
             return Ok(made.swap_remove(0));
         }
         Ok(PyTuple::new(py, made)?.into_any())
+    }
+
+    /// Runs the model on inputs by name and returns outputs by name: all, or those asked for.
+    #[pyo3(signature = (inputs, outputs = None))]
+    fn run<'py>(
+        &self,
+        py: Python<'py>,
+        inputs: &Bound<'py, PyDict>,
+        outputs: Option<Vec<String>>,
+    ) -> Result<Bound<'py, PyDict>> {
+        let ports = self.0.outputs();
+        for name in outputs.iter().flatten() {
+            if ports.iter().all(|p| p.name != *name) {
+                let known = ports.iter().map(|p| format!("`{}`", p.name)).collect::<Vec<_>>().join(", ");
+                return Err(Error::not_found(format!("the model has no output `{name}`")).with_expected(known).into());
+            }
+        }
+        let named = inputs.iter().map(|(name, ob)| Ok((name.extract()?, ob)));
+        let made = self.evaluate(py, &PyTuple::empty(py), named.collect::<PyResult<Vec<(String, Ob<'py>)>>>()?)?;
+        let result = PyDict::new(py);
+        for (port, value) in ports.iter().zip(made) {
+            if outputs.as_ref().is_none_or(|wanted| wanted.contains(&port.name)) {
+                result.set_item(&port.name, value)?;
+            }
+        }
+        Ok(result)
     }
 
     /// Memory of a run with inputs of these shapes; by default those of the last run, else of the file, where sizes
@@ -261,23 +299,103 @@ impl Model {
     }
 }
 
-/// Reads an ONNX model from a file or from its bytes.
-#[pyfunction]
-pub fn load_onnx(source: &Ob<'_>) -> Result<Model> {
-    let py = source.py();
-    if let Ok(bytes) = source.cast::<PyBytes>() {
-        let bytes = bytes.as_bytes();
-        return Ok(Model(Arc::new(run(py, ALWAYS, || lampyr::Model::from_bytes(bytes))?)));
+/// An ONNX model as Python code names it.
+enum Named {
+    Bytes(Vec<u8>),
+    Path(PathBuf),
+}
+
+fn source(ob: &Ob<'_>) -> Result<Named> {
+    let py = ob.py();
+    if let Ok(bytes) = ob.cast::<PyBytes>() {
+        return Ok(Named::Bytes(bytes.as_bytes().to_vec()));
     }
-    if source.hasattr(intern!(py, "SerializeToString"))? {
-        let bytes: Vec<u8> = source.call_method0(intern!(py, "SerializeToString"))?.extract()?;
-        return Ok(Model(Arc::new(run(py, ALWAYS, || lampyr::Model::from_bytes(&bytes))?)));
+    if ob.hasattr(intern!(py, "SerializeToString"))? {
+        return Ok(Named::Bytes(ob.call_method0(intern!(py, "SerializeToString"))?.extract()?));
     }
-    let path: PathBuf = source.extract().map_err(|_| {
+    let path = ob.extract().map_err(|_| {
         crate::error::Failure::from(
-            Error::dtype(format!("a {} is not a model", crate::interop::type_name(source)))
+            Error::dtype(format!("a {} is not a model", crate::interop::type_name(ob)))
                 .with_expected("a path, bytes or an onnx.ModelProto"),
         )
     })?;
-    Ok(Model(Arc::new(run(py, ALWAYS, || lampyr::Model::load(path))?)))
+    Ok(Named::Path(path))
+}
+
+/// Reads an ONNX model from a file or from its bytes.
+#[pyfunction]
+pub fn load_onnx(source: &Ob<'_>) -> Result<Model> {
+    let named = self::source(source)?;
+    let model = run(source.py(), ALWAYS, || match named {
+        Named::Bytes(bytes) => lampyr::Model::from_bytes(&bytes),
+        Named::Path(path) => lampyr::Model::load(path),
+    })?;
+    Ok(Model(Arc::new(model)))
+}
+
+/// One thing that keeps a model from running, or makes it slow.
+#[pyclass(frozen, get_all, module = "lampyr.onnx")]
+pub struct Problem {
+    kind: String,
+    what: String,
+    nodes: Vec<String>,
+    help: Option<String>,
+}
+
+#[pymethods]
+impl Problem {
+    fn __repr__(&self) -> String {
+        let at = if self.nodes.is_empty() { String::new() } else { format!(" (at {})", self.nodes.join(", ")) };
+        let help = self.help.as_ref().map(|h| format!("; {h}")).unwrap_or_default();
+        format!("{}: {}{at}{help}", self.kind, self.what)
+    }
+}
+
+/// Whether a model can run here, and everything that is in the way. True where it can run.
+#[pyclass(frozen, get_all, module = "lampyr.onnx")]
+pub struct Check {
+    ok: bool,
+    problems: Vec<Py<Problem>>,
+    slow: Vec<Py<Problem>>,
+}
+
+#[pymethods]
+impl Check {
+    fn __bool__(&self) -> bool {
+        self.ok
+    }
+
+    fn __repr__(&self) -> String {
+        let mut text = if self.ok { "can run here".to_string() } else { "cannot run here".to_string() };
+        for problem in &self.problems {
+            text += &format!("\n  {}", problem.get().__repr__());
+        }
+        for slow in &self.slow {
+            text += &format!("\n  slow: {}", slow.get().__repr__());
+        }
+        text
+    }
+}
+
+/// Lists everything that keeps an ONNX model from running here, without running it.
+#[pyfunction]
+pub fn check_onnx(source: &Ob<'_>) -> Result<Check> {
+    let py = source.py();
+    let named = self::source(source)?;
+    let found = run(py, ALWAYS, || {
+        Ok(match named {
+            Named::Bytes(bytes) => lampyr::check_bytes(&bytes),
+            Named::Path(path) => lampyr::check(path),
+        })
+    })?;
+    let (mut problems, mut slow) = (Vec::new(), Vec::new());
+    for p in &found.problems {
+        let (kind, what, nodes, help) = (p.kind.to_string(), p.what.clone(), p.nodes.clone(), p.help.clone());
+        problems.push(Py::new(py, Problem { kind, what, nodes, help })?);
+    }
+    for s in &found.slow {
+        let (kind, what, nodes) = (s.reason.to_string(), s.op.to_string(), s.nodes.clone());
+        slow.push(Py::new(py, Problem { kind, what, nodes, help: None })?);
+    }
+    Ok(Check { ok: found.ok(), problems, slow })
 }

@@ -159,3 +159,36 @@ def test_many_threads(digits):
     for t in threads:
         t.join()
     assert failures == []
+
+
+def two_outputs():
+    nodes = [helper.make_node("Add", ["a", "b"], ["sum"]), helper.make_node("Mul", ["a", "b"], ["product"])]
+    return model_of(nodes, [value("a", ["n"]), value("b", ["n"])], [value("sum", ["n"]), value("product", ["n"])])
+
+
+def test_outputs_by_name():
+    model = lp.onnx.load(two_outputs())
+    a, b = np.float32([1, 2]), np.float32([3, 4])
+    made = model.run({"b": b, "a": a})
+    assert list(made) == ["sum", "product"]
+    np.testing.assert_array_equal(made["sum"].numpy(), a + b)
+    assert list(model.run({"a": a, "b": b}, ["product"])) == ["product"]
+    with pytest.raises(KeyError, match="`product`"):
+        model.run({"a": a, "b": b}, ["quotient"])
+    with pytest.raises(KeyError, match="missing inputs: `b`"):
+        model.run({"a": a})
+
+
+def test_check():
+    good = lp.onnx.check(DIGITS)
+    assert good and good.ok and not good.problems and not good.slow and "can run here" in repr(good)
+    model = two_outputs()
+    model.graph.node.append(helper.make_node("Nope", ["a"], ["x"], name="first"))
+    model.graph.node.append(helper.make_node("Gemm", ["a", "a"], ["y"], name="second"))
+    bad = lp.onnx.check(model)
+    assert not bad and [p.nodes for p in bad.problems] == [["first"], ["second"]]
+    assert bad.problems[0].kind == "UnsupportedError" and "operator Nope" in repr(bad)
+    assert not lp.onnx.check(model.SerializeToString()[:-20])
+    assert lp.onnx.check("missing.onnx").problems[0].kind == "IoError"
+    with pytest.raises(TypeError):
+        lp.onnx.check(7)
