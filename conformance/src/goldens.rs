@@ -45,6 +45,7 @@ fn attr(value: &AttrValue) -> Option<Value> {
         AttrValue::Str(v) => json!(v),
         AttrValue::DType(v) => json!(v.name()),
         AttrValue::Ints(v) => json!(v),
+        AttrValue::Floats(v) => json!(v),
         AttrValue::Dim(v) => json!(v.known()?),
         AttrValue::Dims(v) => json!(v.iter().map(|d| d.known()).collect::<Option<Vec<_>>>()?),
         _ => return None,

@@ -142,7 +142,10 @@ fn attribute(ob: &Bound<'_, PyAny>) -> Result<AttrValue> {
         return Ok(AttrValue::DType(d.get().0));
     }
     if is_sequence(ob) {
-        return Ok(AttrValue::Ints(ob.extract()?));
+        return Ok(match ob.extract() {
+            Ok(ints) => AttrValue::Ints(ints),
+            Err(_) => AttrValue::Floats(ob.extract()?),
+        });
     }
     if let Ok(t) = ob.cast::<PyTensor>() {
         return Ok(AttrValue::Tensor(t.get().0.to_host()?));

@@ -93,7 +93,11 @@ fn function(op: &OpFacts) -> String {
 
 /// `name: type = default` in Python's words.
 pub fn attribute(op: &OpFacts, spec: &AttrSpec) -> String {
-    let ty = if spec.ty == "list[int]" { "Sequence[int]" } else { spec.ty };
+    let ty = match spec.ty {
+        "list[int]" => "Sequence[int]",
+        "list[float]" => "Sequence[float]",
+        other => other,
+    };
     match spec.default {
         Some(default) => format!("{}: {ty} = {}", spec.name, literal(default)),
         None if op.optional.contains(spec.name) => format!("{}: {ty} | None = None", spec.name),

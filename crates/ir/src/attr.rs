@@ -26,6 +26,8 @@ pub enum AttrValue {
     DType(DType),
     /// Integers.
     Ints(Vec<i64>),
+    /// Floats; compared and hashed by their bits.
+    Floats(Vec<f64>),
     /// Size, maybe symbolic.
     Dim(Dim),
     /// Sizes, maybe symbolic.
@@ -51,6 +53,7 @@ impl PartialEq for AttrValue {
             (Str(a), Str(b)) => a == b,
             (DType(a), DType(b)) => a == b,
             (Ints(a), Ints(b)) => a == b,
+            (Floats(a), Floats(b)) => a.iter().map(|v| v.to_bits()).eq(b.iter().map(|v| v.to_bits())),
             (Dim(a), Dim(b)) => a == b,
             (Dims(a), Dims(b)) => a == b,
             (Tensor(a), Tensor(b)) => a == b,
@@ -76,6 +79,7 @@ impl Hash for AttrValue {
             Str(v) => v.hash(h),
             DType(v) => v.hash(h),
             Ints(v) => v.hash(h),
+            Floats(v) => v.iter().for_each(|v| v.to_bits().hash(h)),
             Dim(v) => v.hash(h),
             Dims(v) => v.hash(h),
             Tensor(v) => v.hash(h),
@@ -175,6 +179,20 @@ impl AttrField for f64 {
         match value {
             AttrValue::Float(v) => Some(*v),
             AttrValue::Int(v) => Some(*v as f64),
+            _ => None,
+        }
+    }
+}
+
+impl AttrField for Vec<f64> {
+    const TYPE: &'static str = "list[float]";
+    fn to_attr(&self) -> AttrValue {
+        AttrValue::Floats(self.clone())
+    }
+    fn from_attr(value: &AttrValue) -> Option<Vec<f64>> {
+        match value {
+            AttrValue::Floats(v) => Some(v.clone()),
+            AttrValue::Ints(v) => Some(v.iter().map(|&n| n as f64).collect()),
             _ => None,
         }
     }

@@ -11,6 +11,8 @@ mod macros;
 mod onnx_attention;
 pub mod philox;
 pub mod registry;
+mod resizing;
+pub mod sample;
 pub mod window;
 
 ops! {
@@ -57,6 +59,9 @@ ops! {
         conv_weight_grad: ConvWeightGrad,
         max_pool: MaxPool,
         global_average_pool: GlobalAveragePool,
+        avg_pool: AvgPool,
+        resample_grad: ResampleGrad,
+        resize: Resize,
     }
 
     /// Normalisation.

@@ -135,6 +135,29 @@ impl Window {
         Ok(taps)
     }
 
+    /// Fails unless every padding is smaller than the window.
+    pub fn check_pads(&self) -> Result<()> {
+        for (i, pad) in self.pads.iter().enumerate() {
+            let reach = self.extent(i % self.rank());
+            if pad.known().zip(reach.known()).is_some_and(|(p, r)| p >= r) {
+                return Err(Error::value(format!(
+                    "padding {pad} is not smaller than the window, which reaches over {reach}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails unless `x` has a batch axis, a channel axis and the spatial axes of the window.
+    pub fn check_rank(&self, x: &TensorFact) -> Result<()> {
+        if x.rank() != self.rank() + 2 || self.rank() == 0 {
+            return Err(Error::shape(format!("got a tensor of rank {} for {} spatial axes", x.rank(), self.rank()))
+                .with_expected("batch, channels and at least one spatial axis")
+                .with_help("add a batch axis of size 1 to a single image"));
+        }
+        Ok(())
+    }
+
     /// The window of an ONNX node over `input`: `auto_pad` is resolved, absent lists get their defaults.
     pub fn from_onnx(node: &dyn OnnxNode, kernel: Vec<Dim>, input: &[Dim]) -> Result<Window> {
         let rank = kernel.len();

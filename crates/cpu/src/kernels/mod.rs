@@ -1,5 +1,6 @@
 //! The kernels of the CPU, one file per op or class of ops.
 
+mod axis_table;
 mod contraction;
 mod conv;
 mod conv_input_grad;
@@ -13,8 +14,10 @@ mod global_average_pool;
 mod image;
 mod matmul;
 mod max_pool;
+mod nearest;
 mod nonzero;
 mod number;
+mod resample;
 mod tail;
 mod topk;
 
@@ -45,6 +48,7 @@ pub(crate) fn register(table: &mut KernelTable) {
 
 fn register_plain(table: &mut KernelTable) {
     lampyr_backend::kernels! { table;
+        AvgPool => &resample::ResampleKernel;
         BatchNorm => &batch_norm::BatchNormKernel;
         Concat => &concat::ConcatKernel;
         Constant => &known::ConstantKernel;
@@ -61,6 +65,9 @@ fn register_plain(table: &mut KernelTable) {
         ReduceSum => &reduce::ReduceKernel;
         RmsNorm => &norm_rows::RmsNormKernel;
         ScaledDotProductAttention => &attention::AttentionKernel;
+        ResampleGrad => &resample::ResampleKernel;
+        Resize => &nearest::NearestKernel;
+        Resize => &resample::ResampleKernel;
         SetSlice => &set_slice::SetSliceKernel;
         ShapeOf => &known::ShapeOfKernel;
         Softmax => &softmax::SoftmaxKernel;

@@ -46,14 +46,7 @@ impl MaxPool {
     /// The windows.
     pub fn window(&self) -> Result<Window> {
         let window = Window::new(&window::known(&self.kernel), &self.strides, &self.pads, &self.dilations)?;
-        for (i, pad) in self.pads.iter().enumerate() {
-            let reach = window.extent(i % window.rank());
-            if pad.known().zip(reach.known()).is_some_and(|(p, r)| p >= r) {
-                return Err(Error::value(format!(
-                    "padding {pad} is not smaller than the window, which reaches over {reach}"
-                )));
-            }
-        }
+        window.check_pads()?;
         Ok(window)
     }
 }
@@ -108,11 +101,7 @@ impl Op for MaxPool {
         let x = inputs[0].as_tensor()?;
         common::check_dtype(x.dtype, Self::DTYPES)?;
         let window = self.window()?;
-        if x.rank() != window.rank() + 2 || window.rank() == 0 {
-            return Err(Error::shape(format!("got a tensor of rank {} for {} spatial axes", x.rank(), window.rank()))
-                .with_expected("batch, channels and at least one spatial axis")
-                .with_help("add a batch axis of size 1 to a single image"));
-        }
+        window.check_rank(x)?;
         let outputs = window.outputs(&x.shape[2..], self.ceil_mode)?;
         let shape: Vec<Dim> = x.shape[..2].iter().cloned().chain(outputs).collect();
         Ok(smallvec![TensorFact::new(x.dtype, shape.clone()).into(), TensorFact::new(DType::I64, shape).into()])
