@@ -147,6 +147,123 @@ def max_pool(a: Attrs, x: torch.Tensor) -> torch.Tensor:
     return f(x, a[key], a["strides"], pads[:n], a["dilations"], bool(a.get("ceil_mode", False)))
 
 
+def avg_pool(a: Attrs, x: torch.Tensor) -> torch.Tensor:
+    n = x.dim() - 2
+    pads = a["pads"]
+    if pads[:n] != pads[n:] or any(2 * p > k for p, k in zip(pads, a["kernel"], strict=False)):
+        raise NotImplementedError("torch pads both sides alike")
+    if any(d != 1 for d in a["dilations"]) or (n == 1 and a["divisor_override"] is not None):
+        raise NotImplementedError("torch has no dilations")
+    f = [torch.nn.functional.avg_pool1d, torch.nn.functional.avg_pool2d, torch.nn.functional.avg_pool3d][n - 1]
+    more = () if n == 1 else (a["divisor_override"],)
+    return f(x, a["kernel"], a["strides"], pads[:n], a["ceil_mode"], a["count_include_pad"], *more)
+
+
+def resize(a: Attrs, x: torch.Tensor) -> torch.Tensor:
+    n = x.dim() - 2
+    axes = [d % x.dim() for d in a["axes"]]
+    if axes != list(range(2, x.dim())) or a["exclude_outside"] or a["scales"] is not None or not x.is_floating_point():
+        raise NotImplementedError("torch resizes all spatial axes")
+    corners = a["coordinates"] == "align_corners"
+    if a["mode"] == "nearest":
+        if a["coordinates"] == "asymmetric" and a["nearest_mode"] == "floor":
+            return torch.nn.functional.interpolate(x, a["sizes"], mode="nearest")
+        if a["coordinates"] == "half_pixel" and a["nearest_mode"] == "round_prefer_ceil":
+            return torch.nn.functional.interpolate(x, a["sizes"], mode="nearest-exact")
+        raise NotImplementedError("torch rounds otherwise")
+    if a["coordinates"] not in ("half_pixel", "align_corners"):
+        raise NotImplementedError("torch has two kinds of coordinates")
+    if (a["antialias"] or a["mode"] == "cubic") and n != 2:
+        raise NotImplementedError("torch does so with images only")
+    if a["antialias"] and a["mode"] == "cubic":
+        raise NotImplementedError("torch has another parameter of the cubic kernel")
+    mode = {"linear": ["linear", "bilinear", "trilinear"][n - 1], "cubic": "bicubic"}[a["mode"]]
+    return torch.nn.functional.interpolate(x, a["sizes"], mode=mode, align_corners=corners, antialias=a["antialias"])
+
+
+def depth_to_space(a: Attrs, x: torch.Tensor) -> torch.Tensor:
+    if a["mode"] != "CRD":
+        raise NotImplementedError("torch has the other order")
+    return torch.nn.functional.pixel_shuffle(x, a["blocksize"])
+
+
+def space_to_depth(a: Attrs, x: torch.Tensor) -> torch.Tensor:
+    if a["mode"] != "CRD":
+        raise NotImplementedError("torch has the other order")
+    return torch.nn.functional.pixel_unshuffle(x, a["blocksize"])
+
+
+def grid_sample(a: Attrs, x: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+    if x.dim() == 3 or not bool(torch.isfinite(grid).all()):
+        raise NotImplementedError("torch samples images and volumes")
+    mode = {"linear": "bilinear", "cubic": "bicubic"}.get(a["mode"], a["mode"])
+    if x.dim() == 5 and mode == "bicubic":
+        raise NotImplementedError("torch has no cubic volumes")
+    return torch.nn.functional.grid_sample(x, grid, mode, a["padding_mode"], a["align_corners"])
+
+
+def affine_grid(a: Attrs, theta: torch.Tensor) -> torch.Tensor:
+    if 0 in a["size"]:
+        raise NotImplementedError("torch wants elements")
+    return torch.nn.functional.affine_grid(theta, a["size"], a["align_corners"])
+
+
+def vision() -> Any:
+    try:
+        import torchvision
+    except ImportError:
+        raise NotImplementedError("torchvision is not installed") from None
+    return torchvision
+
+
+def roi_align(a: Attrs, x: torch.Tensor, rois: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    if a["mode"] != "avg" or x.dtype in (torch.float16, torch.bfloat16):
+        raise NotImplementedError("torchvision takes means")
+    torchvision = vision()
+    boxes = torch.cat([images[:, None].to(x.dtype), rois], dim=1)
+    size = (a["output_height"], a["output_width"])
+    return torchvision.ops.roi_align(x, boxes, size, a["spatial_scale"], a["sampling_ratio"], a["aligned"])
+
+
+def conv_input_grad(a: Attrs, g: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    n = g.dim() - 2
+    pads = a["pads"]
+    if pads[:n] != pads[n:] or w.shape[1] == 0:
+        raise NotImplementedError("torch pads both sides alike")
+    own = [
+        (g.shape[2 + d] - 1) * a["strides"][d] + a["dilations"][d] * (w.shape[2 + d] - 1) + 1 - 2 * pads[d]
+        for d in range(n)
+    ]
+    rest = [m - o for m, o in zip(a["input"], own, strict=True)]
+    f = [torch.nn.functional.conv_transpose1d, torch.nn.functional.conv_transpose2d, torch.nn.functional.conv_transpose3d]
+    return f[n - 1](g, w, None, a["strides"], pads[:n], rest, a["group"], a["dilations"])
+
+
+def max_unpool(a: Attrs, x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    n = x.dim() - 2
+    distinct = all(len(set(p)) == len(p) for p in indices.flatten(2).flatten(0, 1).tolist())
+    if not x.is_floating_point() or not distinct:
+        raise NotImplementedError("torch unpools floats, each to its place")
+    f = [torch.nn.functional.max_unpool1d, torch.nn.functional.max_unpool2d, torch.nn.functional.max_unpool3d][n - 1]
+    return f(x, indices, [1] * n, [1] * n, output_size=a["sizes"])
+
+
+def col2im(a: Attrs, x: torch.Tensor) -> torch.Tensor:
+    pads = a["pads"]
+    if len(a["block"]) != 2 or pads[:2] != pads[2:]:
+        raise NotImplementedError("torch folds images, padded alike on both sides")
+    return torch.nn.functional.fold(x, a["image"], a["block"], a["dilations"], pads[:2], a["strides"])
+
+
+def deform_conv(a: Attrs, x: torch.Tensor, w: torch.Tensor, offset: torch.Tensor, *more: torch.Tensor) -> torch.Tensor:
+    pads = a["pads"]
+    if pads[:2] != pads[2:] or x.dtype in (torch.float16, torch.bfloat16):
+        raise NotImplementedError("torchvision pads both sides alike")
+    torchvision = vision()
+    bias, mask = (*more, None, None)[:2] if more else (None, None)
+    return torchvision.ops.deform_conv2d(x, offset, w, bias, a["strides"], pads[:2], a["dilations"], mask)
+
+
 def reduce_max(a: Attrs, x: torch.Tensor) -> torch.Tensor:
     return torch.amax(x, dim=axes(a, x), keepdim=a["keepdims"]) if x.dim() else x.clone()
 
@@ -216,6 +333,17 @@ OPS: dict[str, Callable[..., Any]] = {
     "gemm": gemm,
     "conv": conv,
     "max_pool": max_pool,
+    "avg_pool": avg_pool,
+    "resize": resize,
+    "depth_to_space": depth_to_space,
+    "space_to_depth": space_to_depth,
+    "grid_sample": grid_sample,
+    "affine_grid": affine_grid,
+    "roi_align": roi_align,
+    "conv_input_grad": conv_input_grad,
+    "max_unpool": max_unpool,
+    "col2im": col2im,
+    "deform_conv": deform_conv,
     "global_average_pool": lambda a, x: x.mean(dim=list(range(2, x.dim())), keepdim=True),
     "transpose": lambda a, x: x.permute(a["perm"]),
     "reshape": lambda a, x: x.reshape(a["shape"]),

@@ -102,13 +102,7 @@ impl<E: Compute> Table<E> {
         let low = (0..middle).rev().take_while(fits).last().unwrap_or(middle);
         let high = (middle..rows).take_while(fits).last()? + 1;
         let first = i64::from(start) - middle as i64 * i64::from(step);
-        (high - low > 8).then_some(Regular {
-            low,
-            high,
-            step: step as isize,
-            first: first as isize,
-            gap: gap as isize,
-        })
+        (high - low > 8).then_some(Regular { low, high, step: step as isize, first: first as isize, gap: gap as isize })
     }
 }
 

@@ -33,7 +33,8 @@ impl Kernel for NearestKernel {
         // Axes behind the last one that changes are copied as they are.
         let tail = maps.last().map_or(0, |(a, _)| a + 1);
         let inner: usize = shape[tail..].iter().product();
-        let picked: Vec<Vec<usize>> = maps.iter().map(|(_, m)| (0..m.outputs()).map(|i| m.row(i).0[0]).collect()).collect();
+        let picked: Vec<Vec<usize>> =
+            maps.iter().map(|(_, m)| (0..m.outputs()).map(|i| m.row(i).0[0]).collect()).collect();
         // Changed and unchanged axes in front of the last changed one: output size, input size, picked elements.
         let lead: Vec<(usize, usize, Option<&[usize]>)> = (0..tail.saturating_sub(1))
             .map(|a| {

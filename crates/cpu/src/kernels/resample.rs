@@ -111,15 +111,12 @@ impl Kernel for ResampleKernel {
 ///
 /// # Safety
 /// `from` and `to` have the sizes before and after all tables, which stay inside them; none overlaps another.
-unsafe fn apply<E: Compute, S: Store<E>>(
+unsafe fn apply<E: Compute + Store<E>, S: Store<E>>(
     tables: &[(usize, Table<E>)],
     shape: &[usize],
     (from, to): (*const S, *mut S),
     (scratch, room): (&mut *mut E, &mut usize),
-) -> Result<()>
-where
-    E: Store<E>,
-{
+) -> Result<()> {
     let mut shape = Shape::from_slice(shape);
     let rank = shape.len();
     let axes: Vec<usize> = tables.iter().map(|(a, _)| *a).collect();

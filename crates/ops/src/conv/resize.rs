@@ -261,10 +261,10 @@ impl Op for Resize {
         let maps = self.maps(x.shape(), &output)?;
         if self.is_nearest() && self.coordinates != "tf_crop_and_resize" {
             let mut at: Vec<usize> = vec![0];
-            for axis in 0..output.len() {
+            for (axis, &size) in output.iter().enumerate() {
                 let map = maps.iter().find(|(a, _)| *a == axis).map(|(_, m)| m);
                 let from = |i: usize| map.map_or(i, |m| m.row(i).0[0]);
-                let step = |&p: &usize| (0..output[axis]).map(move |i| (p, i));
+                let step = |&p: &usize| (0..size).map(move |i| (p, i));
                 at = at.iter().flat_map(step).map(|(p, i)| p * x.shape()[axis] + from(i)).collect();
             }
             let size = x.dtype().size();
