@@ -2,6 +2,7 @@
 //! torch, and the documents generated from the registry.
 
 pub mod documents;
+pub mod fuzz;
 pub mod goldens;
 pub mod graphs;
 pub mod loopback;

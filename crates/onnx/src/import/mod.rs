@@ -47,7 +47,14 @@ pub struct Imported {
 /// [`lampyr_base::ErrorKind::Unsupported`] with everything that the model needs and this build lacks;
 /// [`lampyr_base::ErrorKind::Format`] or [`lampyr_base::ErrorKind::Graph`] when the bytes are no valid model.
 pub fn load(bytes: &[u8]) -> Result<Imported> {
-    read(ModelProto::decode(bytes), None)
+    read(ModelProto::decode(bytes), None, &mut false)
+}
+
+/// As [`load`]; also whether the construction of a graph was begun, which tells fuzzers how far their inputs get.
+pub fn probe(bytes: &[u8]) -> (bool, Result<Imported>) {
+    let mut begun = false;
+    let read = read(ModelProto::decode(bytes), None, &mut begun);
+    (begun, read)
 }
 
 /// Reads a model and the data files beside it. Files are mapped, so weights are read when they are used.
@@ -58,7 +65,7 @@ pub fn load_path(path: impl AsRef<Path>) -> Result<Imported> {
     let path = path.as_ref();
     let bytes = map(path)?.map_or_else(Bytes::new, Bytes::from_owner);
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    read(ModelProto::decode(bytes), Some(folder))
+    read(ModelProto::decode(bytes), Some(folder), &mut false)
 }
 
 pub use check::{Problem, check, check_path};
@@ -146,10 +153,15 @@ impl<'m> Opened<'m> {
     }
 }
 
-fn read(model: std::result::Result<ModelProto, prost::DecodeError>, folder: Option<&Path>) -> Result<Imported> {
+fn read(
+    model: std::result::Result<ModelProto, prost::DecodeError>,
+    folder: Option<&Path>,
+    begun: &mut bool,
+) -> Result<Imported> {
     let model = decode(model)?;
     let Opened { importer, graph: proto, versions } = Opened::new(&model, folder)?;
     importer.scan(proto, &versions)?;
+    *begun = true;
     let built = importer.model_graph(proto, &versions);
     let graph = built.map_err(|e| check::summary(importer.problems.take(), e))?;
     let constants: std::collections::HashSet<&str> = proto.initializer.iter().map(|t| t.name.as_str()).collect();
