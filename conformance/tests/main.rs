@@ -2,6 +2,8 @@
 
 #[path = "suite/eager.rs"]
 mod eager;
+#[path = "suite/fuzz.rs"]
+mod fuzz;
 #[path = "suite/goldens.rs"]
 mod goldens;
 #[path = "suite/graph.rs"]

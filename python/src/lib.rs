@@ -30,9 +30,7 @@ mod _lampyr {
     #[pymodule_export]
     use crate::runtime::{
         OpInfo, call_op, empty_cache, get_num_threads, memory_stats, ops, set_memory_limit, set_num_threads,
-        start_trace,
-        stop_trace,
-        take_warnings,
+        start_trace, stop_trace, take_warnings,
     };
     #[pymodule_export]
     use crate::tensor::{

@@ -45,6 +45,15 @@ enum Verb {
     Goldens,
     /// Export real models with torch and compare Lampyr with torch and ONNX Runtime on them
     Zoo(zoo::Options),
+    /// Try mutants of ONNX models: none may panic, abort or hang
+    Fuzz {
+        /// How many
+        #[arg(long, default_value_t = 1_000_000)]
+        inputs: u64,
+        /// Number of the first
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+    },
     /// Run the operator benchmarks and the Python call-overhead benchmark
     Bench {
         /// Arguments for the benchmark binary, after `--`
@@ -66,6 +75,7 @@ fn main() -> ExitCode {
         Verb::Parity => verbs::goldens(&workspace, true),
         Verb::Goldens => verbs::goldens(&workspace, false),
         Verb::Zoo(options) => zoo::zoo(&workspace, options),
+        Verb::Fuzz { inputs, from } => verbs::fuzz(&workspace, *inputs, *from),
         Verb::Bench { arguments } => verbs::bench(&workspace, arguments),
     });
     match result {

@@ -28,6 +28,18 @@ pub fn goldens(workspace: &Workspace, check: bool) -> Result {
     workspace.run(&mut command)
 }
 
+/// Tries mutants of ONNX models, with overflow checks on.
+pub fn fuzz(workspace: &Workspace, inputs: u64, from: u64) -> Result {
+    let trail = workspace.target.join("fuzz-trail");
+    let mut command = workspace.cargo(&["run", "--quiet", "--release", "-p", "lampyr-conformance", "--bin", "fuzz"]);
+    command.args(["--config", "profile.release.overflow-checks=true", "--"]);
+    command.args(["--inputs", &inputs.to_string(), "--from", &from.to_string(), "--trail"]).arg(&trail);
+    workspace.run(&mut command).map_err(|failure| Failure {
+        message: format!("{failure}\nthe numbers of the inputs tried last are in {}.*", trail.display()),
+        ..failure
+    })
+}
+
 /// Runs the Rust benchmarks, then the Python call-overhead benchmark where its file and `.venv` are there.
 pub fn bench(workspace: &Workspace, arguments: &[String]) -> Result {
     let mut command = workspace.cargo(&["bench", "-p", "lampyr", "--bench", "ops"]);

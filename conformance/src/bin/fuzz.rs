@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Parser;
 use lampyr_base::{Device, Error, Result};
-use lampyr_conformance::fuzz::{Tally, corpus, input, run};
+use lampyr_conformance::fuzz::{Tally, corpus, input, quiet, run};
 
 #[derive(Parser)]
 struct Arguments {
@@ -51,14 +51,15 @@ fn try_all(arguments: &Arguments) -> Result<bool> {
         return Ok(true);
     }
     lampyr::backend::backend(Device::CPU)?.set_memory_limit(Some(arguments.memory << 20));
-    std::panic::set_hook(Box::new(|_| {}));
+    quiet();
     let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let done = AtomicU64::new(0);
     let part = |k: u64| {
         let share = arguments.inputs.div_ceil(threads);
         let from = arguments.from + k * share;
         let to = (from + share).min(arguments.from + arguments.inputs);
-        let mut trail = arguments.trail.as_ref().and_then(|p| std::fs::File::create(format!("{}.{k}", p.display())).ok());
+        let mut trail =
+            arguments.trail.as_ref().and_then(|p| std::fs::File::create(format!("{}.{k}", p.display())).ok());
         let mut tally = Tally::default();
         for number in from..to {
             if let Some(file) = &mut trail {

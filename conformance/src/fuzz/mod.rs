@@ -107,6 +107,21 @@ pub struct Stages {
     pub ran: bool,
 }
 
+thread_local! {
+    static PLACE: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
+}
+
+/// Keeps panics off standard error; the tally names their places instead. With RUST_BACKTRACE set they are printed.
+pub fn quiet() {
+    if std::env::var_os("RUST_BACKTRACE").is_some() {
+        return;
+    }
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        PLACE.with_borrow_mut(|p| *p = place);
+    }));
+}
+
 /// Tries one input with `act`, which may panic.
 pub fn one(tally: &mut Tally, number: u64, bytes: &[u8], act: impl Fn(&[u8], u64) -> Stages) {
     let start = Instant::now();
@@ -126,7 +141,8 @@ pub fn one(tally: &mut Tally, number: u64, bytes: &[u8], act: impl Fn(&[u8], u64
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
-            tally.panics.push((number, text.unwrap_or_default()));
+            let place = PLACE.with_borrow_mut(std::mem::take);
+            tally.panics.push((number, format!("{place} {}", text.unwrap_or_default())));
         }
     }
 }

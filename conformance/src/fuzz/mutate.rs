@@ -139,7 +139,13 @@ fn graph(g: &mut GraphProto, rng: &mut SplitMix) {
                 if let Some(name) = g.input.get(below(rng, g.input.len())).map(|i| i.name.clone()) {
                     let data = vec![1.0; below(rng, 5)];
                     let dims = vec![data.len() as i64];
-                    g.initializer.push(TensorProto { name, dims, data_type: 1, float_data: data, ..Default::default() });
+                    g.initializer.push(TensorProto {
+                        name,
+                        dims,
+                        data_type: 1,
+                        float_data: data,
+                        ..Default::default()
+                    });
                 }
             } else {
                 let t = g.initializer.remove(below(rng, g.initializer.len()));
@@ -213,12 +219,17 @@ fn attribute(rng: &mut SplitMix, node: &mut NodeProto) {
         return;
     }
     if node.attribute.is_empty() || below(rng, 10) == 0 {
-        let name = ["axis", "axes", "pads", "kernel_shape", "strides", "group", "keepdims", "perm", "to", "alpha", "mode"];
+        let name =
+            ["axis", "axes", "pads", "kernel_shape", "strides", "group", "keepdims", "perm", "to", "alpha", "mode"];
         let name = name[below(rng, name.len())].to_string();
         let value = match below(rng, 3) {
             0 => AttributeProto { i: Some(number(rng)), r#type: Some(2), ..AttributeProto::default() },
             1 => AttributeProto { ints: ints(rng), r#type: Some(7), ..AttributeProto::default() },
-            _ => AttributeProto { f: Some(FLOATS[below(rng, FLOATS.len())]), r#type: Some(1), ..AttributeProto::default() },
+            _ => AttributeProto {
+                f: Some(FLOATS[below(rng, FLOATS.len())]),
+                r#type: Some(1),
+                ..AttributeProto::default()
+            },
         };
         node.attribute.push(AttributeProto { name, ..value });
         return;

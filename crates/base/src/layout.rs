@@ -77,7 +77,7 @@ impl Layout {
     /// Number of elements. The shape of an existing layout has been checked against overflow.
     #[inline]
     pub fn len(&self) -> usize {
-        self.shape.iter().product()
+        if self.is_empty() { 0 } else { self.shape.iter().product() }
     }
 
     /// True when there are no elements.
@@ -98,7 +98,8 @@ impl Layout {
                 if s != step {
                     return false;
                 }
-                step *= d as isize;
+                // An outer size of 0 makes any inner sizes legal.
+                step = step.wrapping_mul(d as isize);
             }
         }
         true

@@ -56,6 +56,18 @@ pub fn register(mut entry: OpEntry) -> Result<OpId> {
     Ok(OpId(id))
 }
 
+/// Names of all operators of the standard domain that some op implements, each once.
+pub fn onnx_operators() -> &'static [&'static str] {
+    static ALL: OnceLock<Vec<&'static str>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let mappings = crate::ENTRIES.iter().flat_map(|e| (e.onnx)()).filter(|m| m.domain.is_empty());
+        let mut all: Vec<_> = mappings.map(|m| m.op_type).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    })
+}
+
 /// The translation of an ONNX operator at an opset: the mapping with the highest `since` not above it.
 pub fn onnx(domain: &str, op_type: &str, opset: u32) -> Option<OnnxMapping> {
     type Table = HashMap<(&'static str, &'static str), Vec<OnnxMapping>>;

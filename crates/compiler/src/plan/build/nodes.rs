@@ -1,7 +1,7 @@
 //! How each node runs.
 
 use lampyr_backend::Reason;
-use lampyr_base::{DType, Error, Layout, Result, Shape};
+use lampyr_base::{DType, Error, Layout, Result, Shape, num_elements};
 use lampyr_ir::{Class, Fact, Node, NodeId, OpRef, ValueId};
 use smallvec::{SmallVec, smallvec};
 
@@ -44,6 +44,7 @@ impl Build<'_> {
         for (v, fact) in node.outputs.iter().zip(outs) {
             let t = fact.as_tensor()?;
             let shape = t.fixed_shape().ok_or_else(|| Error::internal("a size is not known"))?;
+            num_elements(&shape)?;
             if let Fact::Tensor(old) = self.graph.fact(*v) {
                 self.plan.bindings.unify(&old.shape, &shape)?;
             }
