@@ -7,6 +7,11 @@
 //! |---|---|
 //! | integer overflow | wraps, in the width of the tensor's dtype |
 //! | integer division | truncates; by zero gives 0; `MIN / -1` wraps |
+//! | remainders | `Fmod` has the sign of the dividend, `Remainder` that of the divisor; of integers by zero: 0 |
+//! | integer powers | wrap; negative exponents give the truncated quotient: 0 unless the base is 1 or -1 |
+//! | shifts | by a negative number or at least the compute type's width: as if by all bits, sign kept to the right |
+//! | rounding functions, `abs` | of integers: themselves, `abs(MIN)` wraps |
+//! | `exp` and the like, `sin` and the like | on floats only |
 //! | `max`, `min` with NaN | NaN |
 //! | float to integer | truncates, saturates at the compute type, NaN gives 0; then wraps to narrower types |
 //! | to `bool` | `x != 0` (NaN is true) |
@@ -70,6 +75,50 @@ pub enum Unary {
     Tanh,
     /// Error function.
     Erf,
+    /// 2^x
+    Exp2,
+    /// e^x - 1
+    Expm1,
+    /// Logarithm to base 2.
+    Log2,
+    /// Logarithm to base 10.
+    Log10,
+    /// ln(1 + x)
+    Log1p,
+    /// `1 / (1 + e^-x)`
+    Sigmoid,
+    /// Sine.
+    Sin,
+    /// Cosine.
+    Cos,
+    /// Tangent.
+    Tan,
+    /// Inverse sine.
+    Asin,
+    /// Inverse cosine.
+    Acos,
+    /// Inverse tangent.
+    Atan,
+    /// Hyperbolic sine.
+    Sinh,
+    /// Hyperbolic cosine.
+    Cosh,
+    /// Inverse hyperbolic sine.
+    Asinh,
+    /// Inverse hyperbolic cosine.
+    Acosh,
+    /// Inverse hyperbolic tangent.
+    Atanh,
+    /// Largest whole number that is not above.
+    Floor,
+    /// Smallest whole number that is not below.
+    Ceil,
+    /// Nearest whole number; the even one of two.
+    Round,
+    /// The whole part.
+    Trunc,
+    /// All bits flipped; integers only.
+    BitNot,
     /// 1 for zero, 0 otherwise; the result is `I32`.
     Not,
 }
@@ -89,6 +138,37 @@ pub enum Binary {
     Max,
     /// Smaller; NaN wins.
     Min,
+    /// Power.
+    Pow,
+    /// Remainder with the sign of the dividend.
+    Fmod,
+    /// Remainder with the sign of the divisor.
+    Remainder,
+    /// Bits set in both; integers only.
+    And,
+    /// Bits set in either; integers only.
+    Or,
+    /// Bits set in one; integers only.
+    Xor,
+    /// Bits moved up; integers only.
+    Shl,
+    /// Bits moved down, the sign kept; integers only.
+    Shr,
+}
+
+impl Unary {
+    /// Whether the function is defined on floats only.
+    pub fn is_float_only(self) -> bool {
+        use Unary::{Abs, BitNot, Ceil, Floor, Neg, Not, Round, Trunc};
+        !matches!(self, Neg | Abs | Not | BitNot | Floor | Ceil | Round | Trunc)
+    }
+}
+
+impl Binary {
+    /// Whether the function is defined on integers only.
+    pub fn is_integer_only(self) -> bool {
+        matches!(self, Binary::And | Binary::Or | Binary::Xor | Binary::Shl | Binary::Shr)
+    }
 }
 
 /// Comparisons; the result is 0 or 1 in `I32`, 0 when an operand is NaN.
@@ -305,6 +385,14 @@ macro_rules! int_binary {
             }
             Binary::Max => $a.max($b),
             Binary::Min => $a.min($b),
+            Binary::Pow => $a.power($b),
+            Binary::Fmod => $a.fmod($b),
+            Binary::Remainder => $a.remainder($b),
+            Binary::And => $a & $b,
+            Binary::Or => $a | $b,
+            Binary::Xor => $a ^ $b,
+            Binary::Shl => $a.shift_left($b),
+            Binary::Shr => $a.shift_right($b),
         }
     };
 }
@@ -330,9 +418,118 @@ macro_rules! float_binary {
                     $b
                 }
             }
+            Binary::Pow => $a.powf($b),
+            Binary::Fmod => $a % $b,
+            Binary::Remainder => $a.remainder($b),
+            Binary::And | Binary::Or | Binary::Xor | Binary::Shl | Binary::Shr => $a,
         }
     };
 }
+
+/// Functions of integers and floats whose meaning scalar expressions fix.
+pub trait Arithmetic: Copy {
+    /// `self` to the power of `exponent`, wrapping.
+    fn power(self, exponent: Self) -> Self;
+    /// Remainder with the sign of `self`.
+    fn fmod(self, divisor: Self) -> Self;
+    /// Remainder with the sign of `divisor`.
+    fn remainder(self, divisor: Self) -> Self;
+    /// Bits moved up.
+    fn shift_left(self, by: Self) -> Self;
+    /// Bits moved down.
+    fn shift_right(self, by: Self) -> Self;
+}
+
+macro_rules! integer_arithmetic {
+    ($t:ty, $negative:expr) => {
+        impl Arithmetic for $t {
+            #[inline(always)]
+            fn power(self, exponent: $t) -> $t {
+                let negative: fn($t) -> bool = $negative;
+                let odd = exponent & 1 == 1;
+                if negative(exponent) {
+                    return match self {
+                        1 => 1,
+                        x if x == (0 as $t).wrapping_sub(1) => {
+                            if odd { x } else { 1 }
+                        }
+                        _ => 0,
+                    };
+                }
+                let (mut base, mut left, mut result) = (self, exponent, 1 as $t);
+                while left != 0 {
+                    if left & 1 == 1 {
+                        result = result.wrapping_mul(base);
+                    }
+                    base = base.wrapping_mul(base);
+                    left >>= 1;
+                }
+                result
+            }
+            #[inline(always)]
+            fn fmod(self, divisor: $t) -> $t {
+                if divisor == 0 { 0 } else { self.wrapping_rem(divisor) }
+            }
+            #[inline(always)]
+            fn remainder(self, divisor: $t) -> $t {
+                let negative: fn($t) -> bool = $negative;
+                let r = Arithmetic::fmod(self, divisor);
+                if r != 0 && negative(r) != negative(divisor) { r.wrapping_add(divisor) } else { r }
+            }
+            #[inline(always)]
+            fn shift_left(self, by: $t) -> $t {
+                let negative: fn($t) -> bool = $negative;
+                if negative(by) || by >= <$t>::BITS as $t { 0 } else { self.wrapping_shl(by as u32) }
+            }
+            #[inline(always)]
+            fn shift_right(self, by: $t) -> $t {
+                let negative: fn($t) -> bool = $negative;
+                let all = <$t>::BITS - 1;
+                if negative(by) || by > all as $t {
+                    // Two shifts, so that unsigned numbers become 0.
+                    self.wrapping_shr(all).wrapping_shr(1)
+                } else {
+                    self.wrapping_shr(by as u32)
+                }
+            }
+        }
+    };
+}
+
+integer_arithmetic!(i32, |x| x < 0);
+integer_arithmetic!(i64, |x| x < 0);
+integer_arithmetic!(u64, |_| false);
+
+macro_rules! float_arithmetic {
+    ($t:ty) => {
+        impl Arithmetic for $t {
+            #[inline(always)]
+            fn power(self, exponent: $t) -> $t {
+                self.powf(exponent)
+            }
+            #[inline(always)]
+            fn fmod(self, divisor: $t) -> $t {
+                self % divisor
+            }
+            #[inline(always)]
+            fn remainder(self, divisor: $t) -> $t {
+                let r = self % divisor;
+                if r != 0.0 && (r < 0.0) != (divisor < 0.0) { r + divisor } else { r }
+            }
+            #[inline(always)]
+            fn shift_left(self, _: $t) -> $t {
+                self
+            }
+            #[inline(always)]
+            fn shift_right(self, _: $t) -> $t {
+                self
+            }
+        }
+    };
+}
+
+float_arithmetic!(f32);
+float_arithmetic!(f64);
 
 fn float_unary(f: Unary, x: f64) -> f64 {
     match f {
@@ -343,8 +540,41 @@ fn float_unary(f: Unary, x: f64) -> f64 {
         Unary::Sqrt => x.sqrt(),
         Unary::Tanh => x.tanh(),
         Unary::Erf => erf(x),
+        Unary::Exp2 => x.exp2(),
+        Unary::Expm1 => x.exp_m1(),
+        Unary::Log2 => x.log2(),
+        Unary::Log10 => x.log10(),
+        Unary::Log1p => x.ln_1p(),
+        Unary::Sigmoid => sigmoid(x),
+        Unary::Sin => x.sin(),
+        Unary::Cos => x.cos(),
+        Unary::Tan => x.tan(),
+        Unary::Asin => x.asin(),
+        Unary::Acos => x.acos(),
+        Unary::Atan => x.atan(),
+        Unary::Sinh => x.sinh(),
+        Unary::Cosh => x.cosh(),
+        Unary::Asinh => x.asinh(),
+        Unary::Acosh => acosh(x),
+        Unary::Atanh => x.atanh(),
+        Unary::Floor => x.floor(),
+        Unary::Ceil => x.ceil(),
+        Unary::Round => x.round_ties_even(),
+        Unary::Trunc => x.trunc(),
+        Unary::BitNot => x,
         Unary::Not => f64::from(u8::from(x == 0.0)),
     }
+}
+
+/// `1 / (1 + e^-x)` without overflow.
+pub fn sigmoid(x: f64) -> f64 {
+    let e = (-x.abs()).exp();
+    if x < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }
+}
+
+/// Inverse hyperbolic cosine; the standard library's overflows near the largest numbers.
+pub fn acosh(x: f64) -> f64 {
+    if x > 1e100 { x.ln() + std::f64::consts::LN_2 } else { x.acosh() }
 }
 
 /// Error function in `f64`: the Maclaurin series below 3, the continued fraction of `erfc` above (Abramowitz and
@@ -401,16 +631,21 @@ impl Lane {
             Lane::I32(x) => Lane::I32(match f {
                 Unary::Neg => x.wrapping_neg(),
                 Unary::Abs => x.wrapping_abs(),
+                Unary::BitNot => !x,
+                Unary::Floor | Unary::Ceil | Unary::Round | Unary::Trunc => x,
                 _ => float_unary(f, f64::from(x)) as i32,
             }),
             Lane::I64(x) => Lane::I64(match f {
                 Unary::Neg => x.wrapping_neg(),
                 Unary::Abs => x.wrapping_abs(),
+                Unary::BitNot => !x,
+                Unary::Floor | Unary::Ceil | Unary::Round | Unary::Trunc => x,
                 _ => float_unary(f, x as f64) as i64,
             }),
             Lane::U64(x) => Lane::U64(match f {
                 Unary::Neg => x.wrapping_neg(),
-                Unary::Abs => x,
+                Unary::BitNot => !x,
+                Unary::Abs | Unary::Floor | Unary::Ceil | Unary::Round | Unary::Trunc => x,
                 _ => float_unary(f, x as f64) as u64,
             }),
         }

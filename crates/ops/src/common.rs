@@ -1,7 +1,7 @@
 //! What op files share: shape rules and loops of reference implementations.
 
 use lampyr_base::{DType, Dim, Error, Layout, Result, broadcast_shapes};
-use lampyr_ir::onnx::{OnnxAttr, OnnxExport, OnnxNode, optional};
+use lampyr_ir::onnx::{OnnxAttr, OnnxExport, OnnxNode, optional, required};
 use lampyr_ir::{Builder, Fact, Facts, GraphBuilder, HostTensor, HostValue, Numbers, Op, TensorFact, Var};
 use smallvec::smallvec;
 
@@ -379,4 +379,33 @@ pub fn onnx_axes(
 pub fn reduce_to_onnx(op_type: &str, opset: u32, list: &[i64], keepdims: bool) -> Option<OnnxExport> {
     let node = OnnxExport::new(op_type, opset).attr("keepdims", OnnxAttr::Int(i64::from(keepdims)));
     Some(if list.is_empty() { node } else { node.input(HostTensor::ints(list).ok()?) })
+}
+
+/// `bool` and integers.
+pub const BITS: &[DType] = &[
+    DType::Bool,
+    DType::U8,
+    DType::I8,
+    DType::U16,
+    DType::I16,
+    DType::U32,
+    DType::I32,
+    DType::U64,
+    DType::I64,
+];
+
+/// All inputs of an ONNX node with any number of them, combined by `f` from the first on.
+///
+/// # Errors
+/// When there are none, or one in the middle is absent.
+pub fn onnx_fold(
+    b: &mut dyn Builder,
+    inputs: &[Option<Var>],
+    f: impl Fn(&mut dyn Builder, &Var, &Var) -> Result<Var>,
+) -> Result<Var> {
+    let mut result = required(inputs, 0)?;
+    for i in 1..inputs.len() {
+        result = f(b, &result, &required(inputs, i)?)?;
+    }
+    Ok(result)
 }

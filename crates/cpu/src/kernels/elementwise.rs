@@ -139,8 +139,8 @@ fn primitive(expr: &ScalarExpr, prims: &Prims) -> Option<Prim> {
         return None;
     }
     match last.instr {
-        Instr::Unary(f, 0) => Some(prims.unary(f, expr.ty(0))),
-        Instr::Binary(f, 0, 1) => Some(prims.binary(f, last.ty)),
+        Instr::Unary(f, 0) => prims.unary(f, expr.ty(0)),
+        Instr::Binary(f, 0, 1) => prims.binary(f, last.ty),
         Instr::Select(0, 1, 2) => Some(prims.select(last.ty)),
         _ => None,
     }

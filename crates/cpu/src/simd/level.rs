@@ -38,6 +38,12 @@ pub fn fma32<L: Level>(a: f32, b: f32, c: f32) -> f32 {
     if L::FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
+/// [`fma32`] of doubles.
+#[inline(always)]
+pub fn fma64<L: Level>(a: f64, b: f64, c: f64) -> f64 {
+    if L::FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
 /// Work that is compiled once per tier. `run` must be `#[inline(always)]`, and so must be what it calls in loops.
 pub trait Job {
     /// What it yields.

@@ -1,7 +1,7 @@
 //! Elementary functions of one `f32` in straight-line code that compilers turn into vector code. Polynomials: exp, log
 //! and erf after N. Juffa's published minimax approximations; tanh near zero is an own Chebyshev fit.
 
-use super::level::{Level, fma32};
+use super::level::{Level, fma32, fma64};
 
 /// e^x, within 1 ulp; subnormal results are rounded twice.
 #[inline(always)]
@@ -94,6 +94,170 @@ pub fn erf<L: Level>(x: f32) -> f32 {
     let q = fma32::<L>(q, s, 1.283_791_7e-1);
     let near = fma32::<L>(q, x, x);
     if t > 0.927_734_4 { far } else { near }
+}
+
+/// `1 / (1 + e^-x)`, within 3 ulp.
+#[inline(always)]
+pub fn sigmoid<L: Level>(x: f32) -> f32 {
+    let e = exp::<L>(-x.abs());
+    let t = 1.0 / (1.0 + e);
+    if x < 0.0 { e * t } else { t }
+}
+
+/// 1.5 * 2^52: adding it rounds a double to a whole number, which the lowest bits then hold.
+const WHOLE: f64 = 6755399441055744.0;
+
+/// Logarithm to base 2 of a positive normal double, to 2^-38 of the result.
+#[inline(always)]
+fn log2_wide<L: Level>(x: f64) -> f64 {
+    const ONE: u64 = 1023 << 52;
+    let bits = x.to_bits();
+    let biased = bits.wrapping_add(ONE - std::f64::consts::FRAC_1_SQRT_2.to_bits()) >> 52;
+    let m = f64::from_bits(bits.wrapping_sub(biased << 52).wrapping_add(ONE));
+    let exponent = f64::from_bits(0x4330_0000_0000_0000 | biased) - (4503599627370496.0 + 1023.0);
+    let s = (m - 1.0) / (m + 1.0);
+    let z = s * s;
+    let p = fma64::<L>(1.0 / 13.0, z, 1.0 / 11.0);
+    let p = fma64::<L>(p, z, 1.0 / 9.0);
+    let p = fma64::<L>(p, z, 1.0 / 7.0);
+    let p = fma64::<L>(p, z, 1.0 / 5.0);
+    let p = fma64::<L>(p, z, 1.0 / 3.0);
+    let p = fma64::<L>(p * z, s, s);
+    fma64::<L>(p, 2.0 * std::f64::consts::LOG2_E, exponent)
+}
+
+/// `2^x` as `n` and `p` with `2^n * (1 + p)`, for `|x| < 1000`, `p` to 2^-35; `n` as a power of two.
+#[inline(always)]
+fn exp2_wide<L: Level>(x: f64) -> (f64, f64) {
+    let shifted = x + WHOLE;
+    let r = (x - (shifted - WHOLE)) * std::f64::consts::LN_2;
+    let p = fma64::<L>(1.0 / 40320.0, r, 1.0 / 5040.0);
+    let p = fma64::<L>(p, r, 1.0 / 720.0);
+    let p = fma64::<L>(p, r, 1.0 / 120.0);
+    let p = fma64::<L>(p, r, 1.0 / 24.0);
+    let p = fma64::<L>(p, r, 1.0 / 6.0);
+    let p = fma64::<L>(p, r, 0.5);
+    let p = fma64::<L>(p * r, r, r);
+    (f64::from_bits((shifted.to_bits() << 52).wrapping_add(1023 << 52)), p)
+}
+
+/// `x` where that is a number between the bounds or NaN, else the nearer bound.
+#[inline(always)]
+fn within(x: f64, bound: f64) -> f64 {
+    let x = if x > bound { bound } else { x };
+    if x < -bound { -bound } else { x }
+}
+
+/// 2^x, within 1 ulp.
+#[inline(always)]
+pub fn exp2<L: Level>(x: f32) -> f32 {
+    let (n, p) = exp2_wide::<L>(within(f64::from(x), 200.0));
+    fma64::<L>(n, p, n) as f32
+}
+
+/// e^x - 1, within 1 ulp.
+#[inline(always)]
+pub fn expm1<L: Level>(x: f32) -> f32 {
+    let (n, p) = exp2_wide::<L>(within(f64::from(x) * std::f64::consts::LOG2_E, 200.0));
+    let y = fma64::<L>(n, p, n - 1.0) as f32;
+    if x == 0.0 { x } else { y }
+}
+
+/// Logarithm to the base whose logarithm to base 2 is `1 / unit`, within 1 ulp.
+#[inline(always)]
+fn log_of<L: Level>(x: f32, unit: f64) -> f32 {
+    let y = (log2_wide::<L>(f64::from(x)) * unit) as f32;
+    let y = if x < f32::INFINITY { y } else { x };
+    let y = if x < 0.0 { f32::NAN } else { y };
+    if x == 0.0 { f32::NEG_INFINITY } else { y }
+}
+
+/// Logarithm to base 2, within 1 ulp.
+#[inline(always)]
+pub fn log2<L: Level>(x: f32) -> f32 {
+    log_of::<L>(x, 1.0)
+}
+
+/// Logarithm to base 10, within 1 ulp.
+#[inline(always)]
+pub fn log10<L: Level>(x: f32) -> f32 {
+    log_of::<L>(x, std::f64::consts::LOG10_2)
+}
+
+/// ln(1 + x), within 1 ulp.
+#[inline(always)]
+pub fn log1p<L: Level>(x: f32) -> f32 {
+    let w = f64::from(x);
+    let far = (log2_wide::<L>(1.0 + w) * std::f64::consts::LN_2) as f32;
+    let near = fma64::<L>(fma64::<L>(w, 1.0 / 3.0, -0.5) * w, w, w) as f32;
+    let y = if x.abs() < 2.0f32.powi(-12) { near } else { far };
+    let y = if x < f32::INFINITY { y } else { x };
+    let y = if x < -1.0 { f32::NAN } else { y };
+    let y = if x == -1.0 { f32::NEG_INFINITY } else { y };
+    if x == 0.0 { x } else { y }
+}
+
+/// `x` to the power of `y`, within 1 ulp, with the special cases of IEEE 754.
+#[inline(always)]
+pub fn pow<L: Level>(x: f32, y: f32) -> f32 {
+    let a = x.abs();
+    let log = log2_wide::<L>(f64::from(a));
+    let log = if a < f32::INFINITY { log } else { f64::from(a) };
+    let log = if a == 0.0 { f64::NEG_INFINITY } else { log };
+    let (n, p) = exp2_wide::<L>(within(f64::from(y) * log, 200.0));
+    let r = fma64::<L>(n, p, n) as f32;
+    let half = y * 0.5;
+    let whole = y.floor() == y;
+    let odd = whole & (half.floor() != half);
+    let r = if x.is_sign_negative() & odd { -r } else { r };
+    let r = if (x < 0.0) & (a < f32::INFINITY) & !whole { f32::NAN } else { r };
+    let one = (y == 0.0) | (x == 1.0) | ((a == 1.0) & (y.abs() == f32::INFINITY));
+    if one { 1.0 } else { r }
+}
+
+/// Largest argument, exclusive, of [`sin`] and [`cos`].
+pub const REDUCIBLE: f32 = 1e6;
+
+/// `x` modulo quarter turns, in -pi/4..pi/4, and the number of these modulo 4 (Cody and Waite, "Software Manual for the
+/// Elementary Functions", 1980; pi/2 in three parts, of which multiples by 20 bits are exact).
+#[inline(always)]
+fn quarter_turns<L: Level>(x: f32) -> (f32, u32) {
+    let x = f64::from(x);
+    let shifted = fma64::<L>(x, std::f64::consts::FRAC_2_PI, WHOLE);
+    let n = shifted - WHOLE;
+    let r = fma64::<L>(n, -1.570_796_326_734_125_6, x);
+    let r = fma64::<L>(n, -6.077_100_506_303_966e-11, r);
+    let r = fma64::<L>(n, -2.022_266_248_795_950_6e-21, r);
+    (r as f32, shifted.to_bits() as u32)
+}
+
+/// Sine after `quarter & 3` quarter turns and the angle `t` in -pi/4..pi/4.
+#[inline(always)]
+fn sin_from<L: Level>(t: f32, quarter: u32) -> f32 {
+    let s = t * t;
+    let p = fma32::<L>(-1.951_529_6e-4, s, 8.332_161e-3);
+    let p = fma32::<L>(p, s, -1.666_665_5e-1);
+    let sin = fma32::<L>(p * s, t, t);
+    let sin = if s < 1e-8 { t } else { sin };
+    let q = fma32::<L>(2.443_315_7e-5, s, -1.388_731_6e-3);
+    let q = fma32::<L>(q, s, 4.166_664_6e-2);
+    let cos = fma32::<L>(q * s, s, fma32::<L>(-0.5, s, 1.0));
+    let y = if quarter & 1 == 1 { cos } else { sin };
+    f32::from_bits(y.to_bits() ^ (quarter & 2) << 30)
+}
+
+/// Sine, within 2 ulp, for `|x| <` [`REDUCIBLE`].
+#[inline(always)]
+pub fn sin<L: Level>(x: f32) -> f32 {
+    let (t, quarter) = quarter_turns::<L>(x);
+    sin_from::<L>(t, quarter)
+}
+
+/// Cosine, within 2 ulp, for `|x| <` [`REDUCIBLE`].
+#[inline(always)]
+pub fn cos<L: Level>(x: f32) -> f32 {
+    let (t, quarter) = quarter_turns::<L>(x);
+    sin_from::<L>(t, quarter.wrapping_add(1))
 }
 
 /// Sine and cosine of `turns` full turns, for `0 <= turns < 1`, within 1e-7; polynomials after Cephes' `sinf`.
@@ -193,6 +357,44 @@ mod tests {
         worst
     }
 
+    fn bounded_sin(x: f64) -> f64 {
+        if x.abs() < f64::from(REDUCIBLE) { x.sin() } else { x }
+    }
+
+    fn bounded_cos(x: f64) -> f64 {
+        if x.abs() < f64::from(REDUCIBLE) { x.cos() } else { x }
+    }
+
+    #[test]
+    fn powers_are_accurate() {
+        struct Powers;
+        impl Job for Powers {
+            type Output = ();
+            fn run<L: Level>(self) {
+                let special = [0.0, 1.0, 0.5, 2.0, 3.0, 1e-40, 3e38, 16777217.0, f32::INFINITY, 1.5, 0.3333];
+                let signed: Vec<f32> = special.iter().flat_map(|&x| [x, -x]).chain([f32::NAN]).collect();
+                for &x in &signed {
+                    for &y in &signed {
+                        let want = x.powf(y);
+                        assert!(ulps(pow::<L>(x, y), f64::from(want)) <= 1.0, "{x}^{y} = {}", pow::<L>(x, y));
+                    }
+                }
+                let mut rng = lampyr_ir::case::SplitMix(1);
+                for _ in 0..1 << 16 {
+                    let x = (rng.unit() * 40.0 - 20.0).exp2() as f32;
+                    let y = (rng.unit() * 14.0 - 7.0) as f32;
+                    let error = ulps(pow::<L>(x, y), f64::from(x).powf(f64::from(y)));
+                    assert!(error < 1.0, "{x}^{y}: {error} ulp");
+                }
+            }
+        }
+        Powers.run::<Baseline>();
+        #[cfg(target_arch = "x86_64")]
+        for tier in super::super::Tier::available() {
+            run(tier, Powers);
+        }
+    }
+
     #[test]
     fn functions_are_accurate() {
         struct All;
@@ -204,6 +406,14 @@ mod tests {
                     ("log", log::<L>, f64::ln, 2.0),
                     ("tanh", tanh::<L>, f64::tanh, 2.5),
                     ("erf", erf::<L>, lampyr_ir::scalar::erf, 2.5),
+                    ("sigmoid", sigmoid::<L>, lampyr_ir::scalar::sigmoid, 4.0),
+                    ("exp2", exp2::<L>, f64::exp2, 1.0),
+                    ("expm1", expm1::<L>, f64::exp_m1, 1.0),
+                    ("log2", log2::<L>, f64::log2, 1.0),
+                    ("log10", log10::<L>, f64::log10, 1.0),
+                    ("log1p", log1p::<L>, f64::ln_1p, 1.0),
+                    ("sin", |x| if x.abs() < REDUCIBLE { sin::<L>(x) } else { x }, bounded_sin, 2.5),
+                    ("cos", |x| if x.abs() < REDUCIBLE { cos::<L>(x) } else { x }, bounded_cos, 2.5),
                 ] {
                     let step = if name == "erf" { 1 << 14 | 1 } else { 4099 };
                     let (error, at) = worst(f, want, step);

@@ -2,12 +2,13 @@
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+use std::ops::{BitAnd, BitOr, BitXor, Not};
 
 use lampyr_base::DType;
-use lampyr_ir::scalar::{Binary, Compare, Compute, Unary};
+use lampyr_ir::scalar::{self, Arithmetic, Binary, Compare, Compute, Unary};
 
 use super::Tier;
-use super::lane::Lane;
+use super::lane::{Float, Lane};
 #[cfg(target_arch = "x86_64")]
 use super::level::{Avx2, Avx512};
 use super::level::{Baseline, Level};
@@ -52,6 +53,12 @@ fn map2<T: Copy, R>(d: &mut [MaybeUninit<R>], a: &[T], b: &[T], f: impl Fn(T, T)
     }
 }
 
+/// Integers.
+trait Bits: Arithmetic + Not<Output = Self> + BitAnd<Output = Self> + BitOr<Output = Self> + BitXor<Output = Self> {}
+impl Bits for i32 {}
+impl Bits for i64 {}
+impl Bits for u64 {}
+
 macro_rules! one {
     ($name:ident<$T:ident: $bound:path>, $from:ty, $to:ty, $L:ident, $f:expr) => {
         struct $name<$T>(PhantomData<$T>);
@@ -67,10 +74,13 @@ macro_rules! one {
 
 macro_rules! two {
     ($name:ident, $to:ty, $f:expr) => {
+        two!($name<T: Lane>, $to, L, $f);
+    };
+    ($name:ident<T: $bound:path>, $to:ty, $L:ident, $f:expr) => {
         struct $name<T>(PhantomData<T>);
-        impl<T: Lane> Body for $name<T> {
+        impl<T: $bound> Body for $name<T> {
             #[inline(always)]
-            unsafe fn run<L: Level>(dst: *mut u8, a: *const u8, b: *const u8, _: *const u8, n: usize) {
+            unsafe fn run<$L: Level>(dst: *mut u8, a: *const u8, b: *const u8, _: *const u8, n: usize) {
                 // SAFETY: the caller keeps the contract of `Prim`.
                 unsafe { map2::<T, $to>(tile_mut(dst, n), tile(a, n), tile(b, n), $f) }
             }
@@ -80,12 +90,32 @@ macro_rules! two {
 
 one!(Neg<T: Lane>, T, T, L, T::neg);
 one!(Abs<T: Lane>, T, T, L, T::abs);
-one!(Exp<T: Lane>, T, T, L, T::exp::<L>);
-one!(Log<T: Lane>, T, T, L, T::log::<L>);
-one!(Sqrt<T: Lane>, T, T, L, T::sqrt);
-one!(Tanh<T: Lane>, T, T, L, T::tanh::<L>);
-one!(Erf<T: Lane>, T, T, L, T::erf::<L>);
-one!(Not<T: Lane>, T, i32, L, |x| i32::from(!x.truth()));
+one!(Floor<T: Lane>, T, T, L, T::floor);
+one!(Ceil<T: Lane>, T, T, L, T::ceil);
+one!(ToWhole<T: Lane>, T, T, L, T::round);
+one!(Trunc<T: Lane>, T, T, L, T::trunc);
+one!(BitNot<T: Bits>, T, T, L, |x| !x);
+one!(Exp<T: Float>, T, T, L, T::exp::<L>);
+one!(Exp2<T: Float>, T, T, L, T::exp2::<L>);
+one!(Expm1<T: Float>, T, T, L, T::expm1::<L>);
+one!(Log<T: Float>, T, T, L, T::log::<L>);
+one!(Log2<T: Float>, T, T, L, T::log2::<L>);
+one!(Log10<T: Float>, T, T, L, T::log10::<L>);
+one!(Log1p<T: Float>, T, T, L, T::log1p::<L>);
+one!(Sqrt<T: Float>, T, T, L, T::sqrt);
+one!(Tanh<T: Float>, T, T, L, T::tanh::<L>);
+one!(Erf<T: Float>, T, T, L, T::erf::<L>);
+one!(Sigmoid<T: Float>, T, T, L, T::sigmoid::<L>);
+one!(Tan<T: Float>, T, T, L, |x| T::from_f64(x.to_f64().tan()));
+one!(Asin<T: Float>, T, T, L, |x| T::from_f64(x.to_f64().asin()));
+one!(Acos<T: Float>, T, T, L, |x| T::from_f64(x.to_f64().acos()));
+one!(Atan<T: Float>, T, T, L, |x| T::from_f64(x.to_f64().atan()));
+one!(Sinh<T: Float>, T, T, L, |x| T::from_f64(x.to_f64().sinh()));
+one!(Cosh<T: Float>, T, T, L, |x| T::from_f64(x.to_f64().cosh()));
+one!(Asinh<T: Float>, T, T, L, |x| T::from_f64(x.to_f64().asinh()));
+one!(Acosh<T: Float>, T, T, L, |x| T::from_f64(scalar::acosh(x.to_f64())));
+one!(Atanh<T: Float>, T, T, L, |x| T::from_f64(x.to_f64().atanh()));
+one!(IsZero<T: Lane>, T, i32, L, |x| i32::from(!x.truth()));
 one!(Truth<T: Lane>, T, T, L, |x| T::from_bool(x.truth()));
 one!(ToF32<T: Lane>, T, f32, L, T::to_f32);
 one!(ToF64<T: Lane>, T, f64, L, T::to_f64);
@@ -98,9 +128,39 @@ two!(Mul, T, T::mul);
 two!(Div, T, T::div);
 two!(Max, T, T::max);
 two!(Min, T, T::min);
+two!(Pow<T: Lane>, T, L, T::pow::<L>);
+two!(Fmod<T: Arithmetic>, T, L, T::fmod);
+two!(Remainder<T: Arithmetic>, T, L, T::remainder);
+two!(And<T: Bits>, T, L, |x, y| x & y);
+two!(Or<T: Bits>, T, L, |x, y| x | y);
+two!(Xor<T: Bits>, T, L, |x, y| x ^ y);
+two!(Shl<T: Bits>, T, L, T::shift_left);
+two!(Shr<T: Bits>, T, L, T::shift_right);
 two!(Eq, i32, |x, y| i32::from(x == y));
 two!(Lt, i32, |x, y| i32::from(x < y));
 two!(Le, i32, |x, y| i32::from(x <= y));
+
+macro_rules! turning {
+    ($name:ident, $f:ident) => {
+        struct $name<T>(PhantomData<T>);
+        impl<T: Float> Body for $name<T> {
+            #[inline(always)]
+            unsafe fn run<L: Level>(dst: *mut u8, a: *const u8, _: *const u8, _: *const u8, n: usize) {
+                // SAFETY: the caller keeps the contract of `Prim`.
+                let (d, a) = unsafe { (tile_mut::<T>(dst, n), tile::<T>(a, n)) };
+                map(d, a, T::$f::<L>);
+                if a.iter().fold(false, |far, x| far | !x.is_reducible()) {
+                    for (d, x) in d.iter_mut().zip(a).filter(|(_, x)| !x.is_reducible()) {
+                        d.write(T::from_f64(x.to_f64().$f()));
+                    }
+                }
+            }
+        }
+    };
+}
+
+turning!(Sin, sin);
+turning!(Cos, cos);
 
 struct Select<T>(PhantomData<T>);
 impl<T: Copy> Body for Select<T> {
@@ -173,10 +233,18 @@ fn index(ty: Compute) -> usize {
     }
 }
 
+/// The one of `row` for the integer type `ty`.
+fn whole(row: &[Prim; 3], ty: Compute) -> Option<Prim> {
+    row.get(index(ty).checked_sub(2)?).copied()
+}
+
 /// The primitives of one tier.
 pub struct Prims {
-    unary: [[Prim; TYPES]; 8],
-    binary: [[Prim; TYPES]; 6],
+    unary: [[Prim; TYPES]; 7],
+    float: [[Prim; 2]; 22],
+    flip: [Prim; 3],
+    binary: [[Prim; TYPES]; 9],
+    bits: [[Prim; 3]; 5],
     compare: [[Prim; TYPES]; 3],
     select: [Prim; 2],
     convert: [[Prim; TYPES]; TYPES],
@@ -198,32 +266,63 @@ impl Prims {
         }
     }
 
-    /// `f(a)` for lanes of `ty`; `i32` lanes for [`Unary::Not`].
-    pub fn unary(&self, f: Unary, ty: Compute) -> Prim {
-        let row = match f {
-            Unary::Neg => 0,
-            Unary::Abs => 1,
-            Unary::Exp => 2,
-            Unary::Log => 3,
-            Unary::Sqrt => 4,
-            Unary::Tanh => 5,
-            Unary::Erf => 6,
-            Unary::Not => 7,
-        };
-        self.unary[row][index(ty)]
+    /// `f(a)` for lanes of `ty`; `i32` lanes for [`Unary::Not`]. `None` where `f` is not defined on `ty`.
+    pub fn unary(&self, f: Unary, ty: Compute) -> Option<Prim> {
+        let float = |row: usize| self.float[row].get(index(ty)).copied();
+        let any = |row: usize| Some(self.unary[row][index(ty)]);
+        match f {
+            Unary::Neg => any(0),
+            Unary::Abs => any(1),
+            Unary::Not => any(2),
+            Unary::Floor => any(3),
+            Unary::Ceil => any(4),
+            Unary::Round => any(5),
+            Unary::Trunc => any(6),
+            Unary::Exp => float(0),
+            Unary::Log => float(1),
+            Unary::Sqrt => float(2),
+            Unary::Tanh => float(3),
+            Unary::Erf => float(4),
+            Unary::Exp2 => float(5),
+            Unary::Expm1 => float(6),
+            Unary::Log2 => float(7),
+            Unary::Log10 => float(8),
+            Unary::Log1p => float(9),
+            Unary::Sigmoid => float(10),
+            Unary::Sin => float(11),
+            Unary::Cos => float(12),
+            Unary::Tan => float(13),
+            Unary::Asin => float(14),
+            Unary::Acos => float(15),
+            Unary::Atan => float(16),
+            Unary::Sinh => float(17),
+            Unary::Cosh => float(18),
+            Unary::Asinh => float(19),
+            Unary::Acosh => float(20),
+            Unary::Atanh => float(21),
+            Unary::BitNot => whole(&self.flip, ty),
+        }
     }
 
-    /// `f(a, b)` for lanes of `ty`.
-    pub fn binary(&self, f: Binary, ty: Compute) -> Prim {
-        let row = match f {
-            Binary::Add => 0,
-            Binary::Sub => 1,
-            Binary::Mul => 2,
-            Binary::Div => 3,
-            Binary::Max => 4,
-            Binary::Min => 5,
-        };
-        self.binary[row][index(ty)]
+    /// `f(a, b)` for lanes of `ty`. `None` where `f` is not defined on `ty`.
+    pub fn binary(&self, f: Binary, ty: Compute) -> Option<Prim> {
+        let any = |row: usize| Some(self.binary[row][index(ty)]);
+        match f {
+            Binary::Add => any(0),
+            Binary::Sub => any(1),
+            Binary::Mul => any(2),
+            Binary::Div => any(3),
+            Binary::Max => any(4),
+            Binary::Min => any(5),
+            Binary::Pow => any(6),
+            Binary::Fmod => any(7),
+            Binary::Remainder => any(8),
+            Binary::And => whole(&self.bits[0], ty),
+            Binary::Or => whole(&self.bits[1], ty),
+            Binary::Xor => whole(&self.bits[2], ty),
+            Binary::Shl => whole(&self.bits[3], ty),
+            Binary::Shr => whole(&self.bits[4], ty),
+        }
     }
 
     /// `f(a, b)` for lanes of `ty`, as `i32`.
@@ -276,6 +375,18 @@ macro_rules! types {
     };
 }
 
+macro_rules! floats {
+    ($run:ident, $($f:ident)*) => {
+        [$([$run::<$f<f32>>, $run::<$f<f64>>]),*]
+    };
+}
+
+macro_rules! integers {
+    ($run:ident, $f:ident) => {
+        [$run::<$f<i32>>, $run::<$f<i64>>, $run::<$f<u64>>]
+    };
+}
+
 macro_rules! dtypes {
     ($run:ident, $f:ident) => {
         [
@@ -308,13 +419,18 @@ macro_rules! tier {
             unary: [
                 types!($run, Neg),
                 types!($run, Abs),
-                types!($run, Exp),
-                types!($run, Log),
-                types!($run, Sqrt),
-                types!($run, Tanh),
-                types!($run, Erf),
-                types!($run, Not),
+                types!($run, IsZero),
+                types!($run, Floor),
+                types!($run, Ceil),
+                types!($run, ToWhole),
+                types!($run, Trunc),
             ],
+            float: floats!(
+                $run,
+                Exp Log Sqrt Tanh Erf Exp2 Expm1 Log2 Log10 Log1p Sigmoid Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh
+                Acosh Atanh
+            ),
+            flip: integers!($run, BitNot),
             binary: [
                 types!($run, Add),
                 types!($run, Sub),
@@ -322,6 +438,16 @@ macro_rules! tier {
                 types!($run, Div),
                 types!($run, Max),
                 types!($run, Min),
+                types!($run, Pow),
+                types!($run, Fmod),
+                types!($run, Remainder),
+            ],
+            bits: [
+                integers!($run, And),
+                integers!($run, Or),
+                integers!($run, Xor),
+                integers!($run, Shl),
+                integers!($run, Shr),
             ],
             compare: [types!($run, Eq), types!($run, Lt), types!($run, Le)],
             select: [$run::<Select<u32>>, $run::<Select<u64>>],

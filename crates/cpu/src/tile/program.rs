@@ -67,8 +67,9 @@ fn constant_bits(bits: u64, ty: Compute) -> u64 {
 fn weight(instr: &Instr) -> usize {
     match instr {
         Instr::Input(_) | Instr::Const(_) => 0,
-        Instr::Unary(Unary::Exp | Unary::Log | Unary::Tanh | Unary::Erf, _) => 8,
         Instr::Unary(Unary::Sqrt, _) | Instr::Binary(Binary::Div, ..) => 3,
+        Instr::Unary(f, _) if f.is_float_only() => 8,
+        Instr::Binary(Binary::Pow | Binary::Fmod | Binary::Remainder, ..) => 16,
         _ => 1,
     }
 }
@@ -164,8 +165,8 @@ impl Program {
                     p.constants.push(Constant { slot: slot_of[i], bits: constant_bits(bits, step.ty) });
                     continue;
                 }
-                Instr::Unary(f, x) => (prims.unary(f, expr.ty(x)), [slot(x); 3]),
-                Instr::Binary(f, x, y) => (prims.binary(f, step.ty), [slot(x), slot(y), slot(y)]),
+                Instr::Unary(f, x) => (prims.unary(f, expr.ty(x))?, [slot(x); 3]),
+                Instr::Binary(f, x, y) => (prims.binary(f, step.ty)?, [slot(x), slot(y), slot(y)]),
                 Instr::Compare(f, x, y) => (prims.compare(f, expr.ty(x)), [slot(x), slot(y), slot(y)]),
                 Instr::Select(c, x, y) => (prims.select(step.ty), [slot(c), slot(x), slot(y)]),
                 Instr::Convert(x) => (prims.convert(expr.ty(x), step.ty), [slot(x); 3]),

@@ -83,10 +83,20 @@ fn expression(rng: &mut SplitMix, dtypes: &[DType], steps: usize, outputs: usize
     for _ in 0..steps {
         let ty = pick(rng, &TYPES);
         let (x, y) = (of(&e, rng, ty), of(&e, rng, ty));
-        match rng.next_u64() % 8 {
+        let whole = !matches!(ty, Compute::F32 | Compute::F64);
+        match rng.next_u64() % 10 {
             0 => e.unary(pick(rng, &[Unary::Neg, Unary::Abs, Unary::Not]), x),
+            8 => {
+                let f = pick(rng, &[Unary::Floor, Unary::Ceil, Unary::Round, Unary::Trunc, Unary::BitNot]);
+                if f == Unary::BitNot && !whole { e.unary(Unary::Abs, x) } else { e.unary(f, x) }
+            }
+            9 if whole => {
+                let all = [Binary::Pow, Binary::And, Binary::Or, Binary::Xor, Binary::Shl, Binary::Shr];
+                e.binary(pick(rng, &all), x, y)
+            }
+            9 => e.binary(pick(rng, &[Binary::Fmod, Binary::Remainder]), x, y),
             1 | 2 => e.binary(pick(rng, &[Binary::Add, Binary::Sub, Binary::Mul]), x, y),
-            3 => e.binary(pick(rng, &[Binary::Div, Binary::Max, Binary::Min]), x, y),
+            3 => e.binary(pick(rng, &[Binary::Div, Binary::Max, Binary::Min, Binary::Fmod, Binary::Remainder]), x, y),
             4 => e.compare(pick(rng, &[Compare::Eq, Compare::Lt, Compare::Le]), x, y),
             5 => {
                 let c = of(&e, rng, Compute::I32);

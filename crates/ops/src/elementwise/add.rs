@@ -8,6 +8,7 @@ use lampyr_ir::{
 };
 use smallvec::smallvec;
 
+use crate::build::div;
 use crate::common;
 use crate::gradient::sum_to;
 
@@ -71,7 +72,16 @@ impl OpType for Add {
     const PROMOTE: Promote = Promote::Common;
 
     fn onnx() -> Vec<OnnxMapping> {
-        vec![OnnxMapping::new("Add", 7, |_, b, x| Ok(smallvec![add(b, &required(x, 0)?, &required(x, 1)?)?]))]
+        vec![
+            OnnxMapping::new("Add", 7, |_, b, x| Ok(smallvec![add(b, &required(x, 0)?, &required(x, 1)?)?])),
+            OnnxMapping::new("Sum", 6, |_, b, x| Ok(smallvec![common::onnx_fold(b, x, add)?])),
+            OnnxMapping::new("Mean", 6, |_, b, x| {
+                let sum = common::onnx_fold(b, x, add)?;
+                let dtype = b.tensor_fact(&sum)?.dtype;
+                let count = b.scalar(dtype, x.len() as f64)?;
+                Ok(smallvec![div(b, &sum, &count)?])
+            }),
+        ]
     }
 
     fn cases() -> Vec<lampyr_ir::case::Case> {

@@ -1,6 +1,6 @@
 //! `x > y`.
 
-use lampyr_base::{DType, Result};
+use lampyr_base::{DType, Dim, Result};
 use lampyr_ir::onnx::{OnnxExport, OnnxMapping, required};
 use lampyr_ir::scalar::{Compare, ScalarExpr};
 use lampyr_ir::{Arity, Attrs, Builder, Class, Fact, Facts, Gradient, HostValue, Op, OpType, Promote, Var};
@@ -27,7 +27,8 @@ impl Op for Greater {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Facts> {
-        common::elementwise(inputs, 0, Self::DTYPES, Some(DType::Bool))
+        let facts = common::elementwise(inputs, 0, Self::DTYPES, Some(DType::Bool))?;
+        Ok(common::known_binary(facts, inputs, |x, y| Some(Dim::Known(i64::from(x.known()? > y.known()?)))))
     }
 
     fn scalar(&self, dtypes: &[DType]) -> Option<ScalarExpr> {
