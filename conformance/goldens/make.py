@@ -303,6 +303,79 @@ def index_add(a: Attrs, *t: torch.Tensor) -> torch.Tensor:
     raise NotImplementedError("an adjoint; checked through the op it belongs to")
 
 
+def same_zeros(f: Callable[[torch.Tensor], torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """A rounding function, which torch has for floats only."""
+    return lambda a, x: f(x) if x.is_floating_point() else x.clone()
+
+
+def whole_division(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    def apply(a: Attrs, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        if not x.is_floating_point() and bool((y == 0).any()):
+            raise NotImplementedError("torch does not divide integers by zero")
+        return f(x, y)
+
+    return apply
+
+
+def power(a: Attrs, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    if not x.is_floating_point() and bool((y < 0).any() | (y > 62).any()):
+        raise NotImplementedError("torch's integer powers differ from ours for such exponents")
+    return torch.pow(x, y)
+
+
+def shift(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    def apply(a: Attrs, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        if bool((y < 0).any() | (y >= x.element_size() * 8 - 1).any()):
+            raise NotImplementedError("what torch makes of such shifts depends on the type")
+        return f(x, y)
+
+    return apply
+
+
+def finite(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """A function that torch computes by another formula at infinities."""
+
+    def apply(a: Attrs, x: torch.Tensor) -> torch.Tensor:
+        if not bool((x.double().abs() < 80).all()):
+            raise NotImplementedError("torch overflows")
+        return f(a, x)
+
+    return apply
+
+
+def hard_sigmoid(a: Attrs, x: torch.Tensor) -> torch.Tensor:
+    if a["alpha"] != 1.0 / 6.0:
+        return (a["alpha"] * x + a["beta"]).clamp(0.0, 1.0)
+    return torch.nn.functional.hardsigmoid(x)
+
+
+def shrink(a: Attrs, x: torch.Tensor) -> torch.Tensor:
+    if a["bias"] == 0.0:
+        return torch.nn.functional.hardshrink(x, a["lambd"])
+    if a["bias"] != a["lambd"]:
+        raise NotImplementedError("torch has one number for both")
+    return torch.nn.functional.softshrink(x, a["lambd"])
+
+
+def clip(a: Attrs, x: torch.Tensor) -> torch.Tensor:
+    if a["min"] is None and a["max"] is None:
+        return x.clone()
+    bounds: list[Any] = [a["min"], a["max"]]
+    if not x.is_floating_point():
+        limits = torch.iinfo(x.dtype)
+        bounds = [None if v is None else int(min(max(v, limits.min), limits.max)) for v in bounds]
+    return torch.clamp(x, *bounds)
+
+
+def prelu(a: Attrs, x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
+    return torch.where(x > 0, x, slope * x)
+
+
+def isinf(a: Attrs, x: torch.Tensor) -> torch.Tensor:
+    none = torch.zeros_like(x, dtype=torch.bool)
+    return (torch.isposinf(x) if a["positive"] else none) | (torch.isneginf(x) if a["negative"] else none)
+
+
 OPS: dict[str, Callable[..., Any]] = {
     "add": lambda a, x, y: x + y,
     "sub": lambda a, x, y: x - y,
@@ -323,6 +396,65 @@ OPS: dict[str, Callable[..., Any]] = {
     "less": lambda a, x, y: x < y,
     "not": floats(torch.logical_not),
     "gelu": gelu,
+    "sign": floats(torch.sign),
+    "floor": same_zeros(torch.floor),
+    "ceil": same_zeros(torch.ceil),
+    "round": same_zeros(torch.round),
+    "trunc": same_zeros(torch.trunc),
+    "reciprocal": floats(torch.reciprocal),
+    "rsqrt": floats(torch.rsqrt),
+    "sigmoid": floats(torch.sigmoid),
+    "exp2": floats(torch.exp2),
+    "expm1": floats(torch.expm1),
+    "log2": floats(torch.log2),
+    "log10": floats(torch.log10),
+    "log1p": floats(torch.log1p),
+    "sin": floats(torch.sin),
+    "cos": floats(torch.cos),
+    "tan": floats(torch.tan),
+    "asin": floats(torch.asin),
+    "acos": floats(torch.acos),
+    "atan": floats(torch.atan),
+    "sinh": floats(torch.sinh),
+    "cosh": floats(torch.cosh),
+    "asinh": floats(torch.asinh),
+    "acosh": floats(torch.acosh),
+    "atanh": floats(torch.atanh),
+    "softplus": finite(lambda a, x: torch.nn.functional.softplus(x, threshold=100.0)),
+    "logsigmoid": floats(torch.nn.functional.logsigmoid),
+    "softsign": floats(torch.nn.functional.softsign),
+    "silu": finite(lambda a, x: torch.nn.functional.silu(x)),
+    "mish": finite(lambda a, x: torch.nn.functional.mish(x)),
+    "hard_sigmoid": hard_sigmoid,
+    "hard_swish": finite(lambda a, x: torch.nn.functional.hardswish(x)),
+    "leaky_relu": lambda a, x: torch.nn.functional.leaky_relu(x, a["alpha"]),
+    "elu": lambda a, x: torch.nn.functional.elu(x, a["alpha"]),
+    "selu": lambda a, x: a["gamma"] * torch.nn.functional.elu(x, a["alpha"]),
+    "celu": lambda a, x: torch.nn.functional.celu(x, a["alpha"]),
+    "thresholded_relu": finite(lambda a, x: torch.nn.functional.threshold(x, a["alpha"], 0.0)),
+    "shrink": finite(shrink),
+    "prelu": prelu,
+    "clip": clip,
+    "maximum": lambda a, x, y: torch.maximum(x, y),
+    "minimum": lambda a, x, y: torch.minimum(x, y),
+    "pow": power,
+    "fmod": whole_division(torch.fmod),
+    "remainder": whole_division(torch.remainder),
+    "less_equal": lambda a, x, y: x <= y,
+    "greater_equal": lambda a, x, y: x >= y,
+    "not_equal": lambda a, x, y: x != y,
+    "logical_and": lambda a, x, y: torch.logical_and(x, y),
+    "logical_or": lambda a, x, y: torch.logical_or(x, y),
+    "logical_xor": lambda a, x, y: torch.logical_xor(x, y),
+    "bitwise_and": lambda a, x, y: x & y,
+    "bitwise_or": lambda a, x, y: x | y,
+    "bitwise_xor": lambda a, x, y: x ^ y,
+    "bitwise_not": floats(torch.bitwise_not),
+    "bitwise_left_shift": shift(torch.bitwise_left_shift),
+    "bitwise_right_shift": shift(torch.bitwise_right_shift),
+    "isnan": floats(torch.isnan),
+    "isinf": isinf,
+    "isfinite": floats(torch.isfinite),
     "reduce_sum": lambda a, x: torch.sum(x, dim=axes(a, x), keepdim=a["keepdims"], dtype=x.dtype),
     "reduce_mean": lambda a, x: mean(x, a),
     "reduce_max": reduce_max,
