@@ -391,6 +391,7 @@ OPS: dict[str, Callable[..., Any]] = {
     "abs": floats(torch.abs),
     "where": lambda a, c, x, y: torch.where(c, x, y),
     "cast": cast,
+    "bit_cast": lambda a, x: x.view(getattr(torch, a["to"])),
     "equal": lambda a, x, y: x == y,
     "greater": lambda a, x, y: x > y,
     "less": lambda a, x, y: x < y,

@@ -128,6 +128,7 @@ ops! {
     norm {
         softmax: Softmax,
         log_softmax: LogSoftmax,
+        hardmax: Hardmax,
         batch_norm: BatchNorm,
         layer_norm: LayerNorm,
         rms_norm: RmsNorm,
@@ -152,6 +153,7 @@ ops! {
         squeeze: Squeeze,
         unsqueeze: Unsqueeze,
         identity: Identity,
+        bit_cast: BitCast,
         constant: Constant,
         numel: Numel,
         split: Split,

@@ -24,6 +24,7 @@ mod topk;
 mod attention;
 mod attention_row;
 mod batch_norm;
+mod bit_cast;
 mod concat;
 pub(crate) mod copy;
 mod elementwise;
@@ -50,6 +51,7 @@ fn register_plain(table: &mut KernelTable) {
     lampyr_backend::kernels! { table;
         AvgPool => &resample::ResampleKernel;
         BatchNorm => &batch_norm::BatchNormKernel;
+        BitCast => &bit_cast::BitCastKernel;
         Concat => &concat::ConcatKernel;
         Constant => &known::ConstantKernel;
         Dropout => &random::DropoutKernel;

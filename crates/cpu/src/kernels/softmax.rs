@@ -11,7 +11,7 @@ use lampyr_ops::common;
 
 use super::operand::{Shared, start};
 use crate::fold::{BLOCK, Fold, Max, TILE, Tiles, fold_tile};
-use crate::simd::lane::{Float, Lane};
+use crate::simd::lane::Lane;
 use crate::simd::prim::{Prim, Prims, is_native};
 use crate::simd::{Job, Level, Tier, run};
 use crate::tile::{Reader, strided};
@@ -29,7 +29,7 @@ pub(crate) struct SoftmaxKernel;
 pub(crate) struct LogSoftmaxKernel;
 
 /// A float compute type.
-trait Real: Float + Send + Sync {
+trait Real: Lane + Send + Sync {
     const ZERO: Self;
     const LOWEST: Self;
     fn of(x: f64) -> Self;

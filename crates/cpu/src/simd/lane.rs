@@ -33,6 +33,16 @@ pub trait Lane: Copy + PartialOrd + Default + 'static {
     fn round(self) -> Self;
     /// As above; integers stay.
     fn trunc(self) -> Self;
+    /// As above; of integers by way of `f64`.
+    fn exp<L: Level>(self) -> Self;
+    /// As above.
+    fn log<L: Level>(self) -> Self;
+    /// As above.
+    fn sqrt(self) -> Self;
+    /// As above.
+    fn tanh<L: Level>(self) -> Self;
+    /// As above.
+    fn erf<L: Level>(self) -> Self;
     /// Binary functions.
     fn add(self, other: Self) -> Self;
     /// As above.
@@ -49,22 +59,17 @@ pub trait Lane: Copy + PartialOrd + Default + 'static {
     fn pow<L: Level>(self, other: Self) -> Self;
 }
 
-/// Functions of floats.
+/// Further functions of floats.
 #[allow(missing_docs)]
 pub trait Float: Lane {
     /// Whether sine and cosine are right for this argument; for others use the functions of `f64`.
     fn is_reducible(self) -> bool;
     fn from_f64(x: f64) -> Self;
-    fn sqrt(self) -> Self;
-    fn exp<L: Level>(self) -> Self;
     fn exp2<L: Level>(self) -> Self;
     fn expm1<L: Level>(self) -> Self;
-    fn log<L: Level>(self) -> Self;
     fn log2<L: Level>(self) -> Self;
     fn log10<L: Level>(self) -> Self;
     fn log1p<L: Level>(self) -> Self;
-    fn tanh<L: Level>(self) -> Self;
-    fn erf<L: Level>(self) -> Self;
     fn sigmoid<L: Level>(self) -> Self;
     fn sin<L: Level>(self) -> Self;
     fn cos<L: Level>(self) -> Self;
@@ -104,7 +109,7 @@ macro_rules! conversions {
 }
 
 macro_rules! float_lane {
-    ($t:ty, $pow:expr) => {
+    ($t:ty, $exp:expr, $log:expr, $tanh:expr, $erf:expr, $pow:expr) => {
         impl Lane for $t {
             conversions!($t);
             #[inline(always)]
@@ -130,6 +135,26 @@ macro_rules! float_lane {
             #[inline(always)]
             fn trunc(self) -> $t {
                 <$t>::trunc(self)
+            }
+            #[inline(always)]
+            fn exp<L: Level>(self) -> $t {
+                $exp(self)
+            }
+            #[inline(always)]
+            fn log<L: Level>(self) -> $t {
+                $log(self)
+            }
+            #[inline(always)]
+            fn sqrt(self) -> $t {
+                <$t>::sqrt(self)
+            }
+            #[inline(always)]
+            fn tanh<L: Level>(self) -> $t {
+                $tanh(self)
+            }
+            #[inline(always)]
+            fn erf<L: Level>(self) -> $t {
+                $erf(self)
             }
             #[inline(always)]
             fn add(self, other: $t) -> $t {
@@ -192,6 +217,26 @@ macro_rules! int_lane {
                 self
             }
             #[inline(always)]
+            fn exp<L: Level>(self) -> $t {
+                (self as f64).exp() as $t
+            }
+            #[inline(always)]
+            fn log<L: Level>(self) -> $t {
+                (self as f64).ln() as $t
+            }
+            #[inline(always)]
+            fn sqrt(self) -> $t {
+                (self as f64).sqrt() as $t
+            }
+            #[inline(always)]
+            fn tanh<L: Level>(self) -> $t {
+                (self as f64).tanh() as $t
+            }
+            #[inline(always)]
+            fn erf<L: Level>(self) -> $t {
+                scalar::erf(self as f64) as $t
+            }
+            #[inline(always)]
             fn add(self, other: $t) -> $t {
                 self.wrapping_add(other)
             }
@@ -235,10 +280,6 @@ macro_rules! float {
             fn from_f64(x: f64) -> $t {
                 x as $t
             }
-            #[inline(always)]
-            fn sqrt(self) -> $t {
-                <$t>::sqrt(self)
-            }
             $(
                 #[inline(always)]
                 fn $name<L: Level>(self) -> $t {
@@ -249,23 +290,19 @@ macro_rules! float {
     };
 }
 
-float_lane!(f32, math::pow::<L>);
-float_lane!(f64, f64::powf);
+float_lane!(f32, math::exp::<L>, math::log::<L>, math::tanh::<L>, math::erf::<L>, math::pow::<L>);
+float_lane!(f64, f64::exp, f64::ln, f64::tanh, scalar::erf, f64::powf);
 int_lane!(i32, i32::wrapping_abs);
 int_lane!(i64, i64::wrapping_abs);
 int_lane!(u64, |x: u64| x);
 
 float! {
     f32, |x| x.abs() < math::REDUCIBLE;
-    exp: math::exp::<L>,
     exp2: math::exp2::<L>,
     expm1: math::expm1::<L>,
-    log: math::log::<L>,
     log2: math::log2::<L>,
     log10: math::log10::<L>,
     log1p: math::log1p::<L>,
-    tanh: math::tanh::<L>,
-    erf: math::erf::<L>,
     sigmoid: math::sigmoid::<L>,
     sin: math::sin::<L>,
     cos: math::cos::<L>,
@@ -273,15 +310,11 @@ float! {
 
 float! {
     f64, |_| true;
-    exp: f64::exp,
     exp2: f64::exp2,
     expm1: f64::exp_m1,
-    log: f64::ln,
     log2: f64::log2,
     log10: f64::log10,
     log1p: f64::ln_1p,
-    tanh: f64::tanh,
-    erf: scalar::erf,
     sigmoid: scalar::sigmoid,
     sin: f64::sin,
     cos: f64::cos,
