@@ -48,6 +48,10 @@ pub enum ReduceKind {
     Mean,
     /// Largest; NaN wins.
     Max,
+    /// Smallest; NaN wins.
+    Min,
+    /// Product.
+    Prod,
 }
 
 /// The shape of an op's computation, which generic passes and kernels rely on.

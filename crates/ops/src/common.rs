@@ -2,8 +2,11 @@
 
 use lampyr_base::{DType, Dim, Error, Layout, Result, broadcast_shapes};
 use lampyr_ir::onnx::{OnnxAttr, OnnxExport, OnnxNode, optional, required};
-use lampyr_ir::{Builder, Fact, Facts, GraphBuilder, HostTensor, HostValue, Numbers, Op, TensorFact, Var};
+use lampyr_ir::{Builder, Fact, Facts, GraphBuilder, HostTensor, HostValue, Numbers, Op, TensorFact, Var, Vars};
 use smallvec::smallvec;
+
+use crate::gradient::to_dtype;
+use crate::shape::unsqueeze::unsqueeze;
 
 /// The tensor facts of all inputs.
 pub fn tensors<'a>(inputs: &[&'a Fact]) -> Result<Vec<&'a TensorFact>> {
@@ -408,4 +411,73 @@ pub fn onnx_fold(
         result = f(b, &result, &required(inputs, i)?)?;
     }
     Ok(result)
+}
+
+/// The facts of a reduction of one integer vector whose elements are known: `f` combines two elements.
+pub fn known_total(mut facts: Facts, input: &Fact, f: impl Fn(&Dim, &Dim) -> Dim) -> Facts {
+    if let (Fact::Tensor(x), Some(Fact::Tensor(result))) = (input, facts.first_mut())
+        && let (1, Some([first, rest @ ..])) = (x.rank(), x.known.as_deref())
+        && x.dtype.is_integer()
+    {
+        let total = rest.iter().fold(first.clone(), |total, d| f(&total, d));
+        result.known = fits(x.dtype, &total).then(|| [total].into());
+    }
+    facts
+}
+
+/// The facts of a running fold along an integer vector whose elements are known.
+pub fn known_running(
+    mut facts: Facts,
+    input: &Fact,
+    first: i64,
+    exclusive: bool,
+    reverse: bool,
+    f: fn(&Dim, &Dim) -> Dim,
+) -> Facts {
+    if let (Fact::Tensor(x), Some(Fact::Tensor(result))) = (input, facts.first_mut())
+        && let (1, Some(known)) = (x.rank(), x.known.as_deref())
+    {
+        let mut total = Dim::Known(first);
+        let mut step = |d: &Dim| {
+            let next = f(&total, d);
+            let shown = if exclusive { total.clone() } else { next.clone() };
+            total = next;
+            Some(shown).filter(|d| fits(x.dtype, d))
+        };
+        let all: Option<Vec<Dim>> =
+            if reverse { known.iter().rev().map(&mut step).collect() } else { known.iter().map(&mut step).collect() };
+        result.known = all.map(|mut all| {
+            if reverse {
+                all.reverse();
+            }
+            all.into()
+        });
+    }
+    facts
+}
+
+/// Reads an ONNX reduction that also does something to the elements and makes it with `make(x, axes, keepdims)`. Where
+/// the node folds no axes, only that something is done. With `floats`, integers are computed as `float64`.
+pub fn onnx_reduction(
+    node: &dyn OnnxNode,
+    b: &mut dyn Builder,
+    inputs: &[Option<Var>],
+    floats: bool,
+    make: fn(&mut dyn Builder, &Var, &[i64], bool) -> Result<Var>,
+) -> Result<Vars> {
+    let given = required(inputs, 0)?;
+    let dtype = b.tensor_fact(&given)?.dtype;
+    let through = floats && !dtype.is_float();
+    let x = if through { to_dtype(b, &given, DType::F64)? } else { given };
+    let y = match onnx_axes(node, b, inputs, 18)? {
+        Some(axes) => {
+            let keepdims = node.int("keepdims", 1)? != 0;
+            make(b, &x, &axes, keepdims)?
+        }
+        None => {
+            let single = unsqueeze(b, &x, &[-1])?;
+            make(b, &single, &[-1], false)?
+        }
+    };
+    Ok(smallvec![to_dtype(b, &y, dtype)?])
 }

@@ -4,15 +4,19 @@
 mod bodies;
 mod cases;
 pub mod common;
+mod extremes;
 pub mod gradient;
 mod loops;
 #[macro_use]
 mod macros;
 mod onnx_attention;
 pub mod philox;
+pub mod positions;
 pub mod registry;
 mod resizing;
 pub mod sample;
+mod running;
+pub mod scatter;
 pub mod window;
 
 ops! {
@@ -104,6 +108,18 @@ ops! {
         reduce_sum: ReduceSum,
         reduce_mean: ReduceMean,
         reduce_max: ReduceMax,
+        reduce_min: ReduceMin,
+        reduce_prod: ReduceProd,
+        reduce_l1: ReduceL1,
+        reduce_l2: ReduceL2,
+        reduce_log_sum: ReduceLogSum,
+        reduce_sum_square: ReduceSumSquare,
+        logsumexp: Logsumexp,
+        argmax: Argmax,
+        argmin: Argmin,
+        cumsum: Cumsum,
+        cumprod: Cumprod,
+        variance: Variance,
     }
 
     /// Matrix products.
@@ -169,6 +185,14 @@ ops! {
         scatter_add_elements: ScatterAddElements,
         nonzero: Nonzero,
         topk: Topk,
+        gather_nd: GatherNd,
+        scatter_nd: ScatterNd,
+        scatter_elements: ScatterElements,
+        trilu: Trilu,
+        eye_like: EyeLike,
+        arange: Arange,
+        one_hot: OneHot,
+        non_max_suppression: NonMaxSuppression,
     }
 
     /// Sub-graphs and sequences.

@@ -6,4 +6,4 @@ mod types;
 
 pub(crate) use plan::Plan;
 pub(crate) use run::{BLOCK, TILE, Tiles, fold, fold_tile};
-pub(crate) use types::{Fold, Max, Squares, Sum, Wide};
+pub(crate) use types::{Fold, Max, Min, Prod, Squares, Sum, Wide};

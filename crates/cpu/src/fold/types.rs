@@ -81,11 +81,15 @@ pub(crate) trait Fold: 'static {
 pub(crate) struct Sum<T>(PhantomData<T>);
 /// Largest; NaN wins.
 pub(crate) struct Max<T>(PhantomData<T>);
+/// Smallest; NaN wins.
+pub(crate) struct Min<T>(PhantomData<T>);
+/// Product; integers wrap.
+pub(crate) struct Prod<T>(PhantomData<T>);
 /// Sum of squared distances from the centre.
 pub(crate) struct Squares<T>(PhantomData<T>);
 
 macro_rules! folds {
-    ($t:ty, $compute:ident, $wide:ty, $least:expr) => {
+    ($t:ty, $compute:ident, $wide:ty, $least:expr, $greatest:expr) => {
         impl Fold for Sum<$t> {
             type Lane = $t;
             type Wide = $wide;
@@ -131,14 +135,68 @@ macro_rules! folds {
                 Lane::max(a, b)
             }
         }
+
+        impl Fold for Min<$t> {
+            type Lane = $t;
+            type Wide = $t;
+            const LANE: Compute = Compute::$compute;
+            const NOTHING: $t = $greatest;
+            #[inline(always)]
+            fn step<L: Level>(acc: $t, x: $t, _: $t) -> $t {
+                Lane::min(acc, x)
+            }
+            #[inline(always)]
+            fn merge(a: $t, b: $t) -> $t {
+                Lane::min(a, b)
+            }
+            #[inline(always)]
+            fn widen(a: $t) -> $t {
+                a
+            }
+            #[inline(always)]
+            fn join(a: $t, b: $t) -> $t {
+                Lane::min(a, b)
+            }
+        }
     };
 }
 
-folds!(f32, F32, f64, f32::NEG_INFINITY);
-folds!(f64, F64, f64, f64::NEG_INFINITY);
-folds!(i32, I32, i64, i32::MIN);
-folds!(i64, I64, i64, i64::MIN);
-folds!(u64, U64, u64, 0);
+folds!(f32, F32, f64, f32::NEG_INFINITY, f32::INFINITY);
+folds!(f64, F64, f64, f64::NEG_INFINITY, f64::INFINITY);
+folds!(i32, I32, i64, i32::MIN, i32::MAX);
+folds!(i64, I64, i64, i64::MIN, i64::MAX);
+folds!(u64, U64, u64, 0, u64::MAX);
+
+macro_rules! products {
+    ($t:ty, $compute:ident) => {
+        impl Fold for Prod<$t> {
+            type Lane = $t;
+            type Wide = $t;
+            const LANE: Compute = Compute::$compute;
+            const NOTHING: $t = 1 as $t;
+            #[inline(always)]
+            fn step<L: Level>(acc: $t, x: $t, _: $t) -> $t {
+                Lane::mul(acc, x)
+            }
+            #[inline(always)]
+            fn merge(a: $t, b: $t) -> $t {
+                Lane::mul(a, b)
+            }
+            #[inline(always)]
+            fn widen(a: $t) -> $t {
+                a
+            }
+            #[inline(always)]
+            fn join(a: $t, b: $t) -> $t {
+                Lane::mul(a, b)
+            }
+        }
+    };
+}
+
+products!(f64, F64);
+products!(i64, I64);
+products!(u64, U64);
 
 macro_rules! squares {
     ($t:ty, $compute:ident) => {

@@ -18,7 +18,17 @@ pub(super) fn register(table: &mut KernelTable) {
         FusedContraction => &super::fused_contraction::FusedContractionKernel;
         ConvInputGrad => &super::conv_input_grad::ConvInputGradKernel;
         ConvWeightGrad => &super::conv_weight_grad::ConvWeightGradKernel;
+        Arange => &super::arange::ArangeKernel;
+        Argmax => &super::position::PositionKernel;
+        Argmin => &super::position::PositionKernel;
+        Cumprod => &super::running::RunningKernel;
+        Cumsum => &super::running::RunningKernel;
         GatherElements => &super::elements::GatherElementsKernel;
+        GatherNd => &super::nd::GatherNdKernel;
+        NonMaxSuppression => &super::non_max_suppression::NonMaxSuppressionKernel;
+        ScatterElements => &super::scatter::ScatterElementsKernel;
+        ScatterNd => &super::scatter::ScatterNdKernel;
+        Trilu => &super::trilu::TriluKernel;
         GlobalAveragePool => &super::global_average_pool::GlobalAveragePoolKernel;
         IndexAdd => &super::elements::IndexAddKernel;
         MaxPool => &super::max_pool::MaxPoolKernel;

@@ -12,7 +12,7 @@ use super::number::Number;
 use super::operand::Shared;
 
 /// Contiguous int32 or int64 indices along an axis of `n` elements.
-struct Indices {
+pub(super) struct Indices {
     start: Shared,
     wide: bool,
     n: usize,
@@ -21,7 +21,7 @@ struct Indices {
 impl Indices {
     /// # Errors
     /// When one is out of range.
-    fn new(arg: &Arg, n: usize) -> Result<Indices> {
+    pub(super) fn new(arg: &Arg, n: usize) -> Result<Indices> {
         let indices = Indices { start: Shared(address(arg)?), wide: arg.dtype == DType::I64, n };
         for i in 0..arg.layout.len() {
             // SAFETY: `i` lies inside the operand.
@@ -43,7 +43,7 @@ impl Indices {
 
     /// # Safety
     /// `i` lies inside the operand.
-    unsafe fn at(&self, i: usize) -> usize {
+    pub(super) unsafe fn at(&self, i: usize) -> usize {
         // SAFETY: the caller's promise.
         let value = unsafe { self.raw(i) };
         if value < 0 { (value + self.n as i64) as usize } else { value as usize }
@@ -52,7 +52,7 @@ impl Indices {
 
 /// Calls `visit(i, offset)` for elements `start..end` of a tensor of shape `shape`, with the offset that `strides` give
 /// its index.
-fn walk(shape: &[usize], strides: &[isize], start: usize, end: usize, mut visit: impl FnMut(usize, isize)) {
+pub(super) fn walk(shape: &[usize], strides: &[isize], start: usize, end: usize, mut visit: impl FnMut(usize, isize)) {
     if start >= end {
         return;
     }
@@ -78,7 +78,7 @@ fn walk(shape: &[usize], strides: &[isize], start: usize, end: usize, mut visit:
     }
 }
 
-fn takes_indices(i: Option<&ArgInfo>) -> bool {
+pub(super) fn takes_indices(i: Option<&ArgInfo>) -> bool {
     i.is_some_and(|i| matches!(i.dtype, DType::I32 | DType::I64))
 }
 

@@ -1,6 +1,7 @@
 //! The kernels of the CPU, one file per op or class of ops.
 
 mod axis_table;
+mod arange;
 mod contraction;
 mod conv;
 mod conv_input_grad;
@@ -18,8 +19,16 @@ mod nearest;
 mod nonzero;
 mod number;
 mod resample;
+mod nd;
+mod non_max_suppression;
+mod nonzero;
+mod number;
+mod position;
+mod running;
+mod scatter;
 mod tail;
 mod topk;
+mod trilu;
 
 mod attention;
 mod attention_row;
@@ -64,6 +73,8 @@ fn register_plain(table: &mut KernelTable) {
         RandomUniform => &random::UniformKernel;
         ReduceMax => &reduce::ReduceKernel;
         ReduceMean => &reduce::ReduceKernel;
+        ReduceMin => &reduce::ReduceKernel;
+        ReduceProd => &reduce::ReduceKernel;
         ReduceSum => &reduce::ReduceKernel;
         RmsNorm => &norm_rows::RmsNormKernel;
         ScaledDotProductAttention => &attention::AttentionKernel;

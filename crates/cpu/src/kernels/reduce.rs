@@ -1,18 +1,18 @@
-//! Sums, means and maxima over axes.
+//! Sums, means, extremes and products over axes.
 
 use lampyr_backend::{Accepts, Arg, ArgInfo, Kernel, Launch};
 use lampyr_base::{DType, Error, Layout, Result};
 use lampyr_ir::Op;
-use lampyr_ops::build::{ReduceMax, ReduceMean, ReduceSum, SumToShape};
+use lampyr_ops::build::{ReduceMax, ReduceMean, ReduceMin, ReduceProd, ReduceSum, SumToShape};
 use lampyr_ops::common;
 
 use super::operand::{Shared, start};
-use crate::fold::{Fold, Max, Plan, Sum, Wide, fold};
+use crate::fold::{Fold, Max, Min, Plan, Prod, Sum, Wide, fold};
 use crate::simd::Tier;
 use crate::simd::prim::Prims;
 use crate::tile::Reader;
 
-/// All ops that fold axes into sums, means or maxima.
+/// All ops that fold axes into sums, means, extremes or products.
 pub(crate) struct ReduceKernel;
 
 #[derive(Clone, Copy)]
@@ -20,6 +20,8 @@ enum Kind {
     Sum,
     Mean,
     Max,
+    Min,
+    Prod,
 }
 
 /// What is folded: the kind, and per axis of the input whether it is.
@@ -31,6 +33,10 @@ fn folded(op: &dyn Op, input: &[usize], output: &[usize]) -> Result<(Kind, u64)>
         (Kind::Mean, &op.axes)
     } else if let Some(op) = any.downcast_ref::<ReduceMax>() {
         (Kind::Max, &op.axes)
+    } else if let Some(op) = any.downcast_ref::<ReduceMin>() {
+        (Kind::Min, &op.axes)
+    } else if let Some(op) = any.downcast_ref::<ReduceProd>() {
+        (Kind::Prod, &op.axes)
     } else if any.is::<SumToShape>() {
         let lead = input.len().saturating_sub(output.len());
         let gone = |a: usize| a < lead || (output[a - lead] == 1 && input[a] != 1);
@@ -88,14 +94,22 @@ impl Kernel for ReduceKernel {
             (Kind::Mean, DType::U64) => call.run::<Sum<u64>>(|x| x.checked_div(plan.len as u64).unwrap_or(0)),
             (Kind::Mean, d) if d.is_float() => call.run::<Sum<f32>>(|x| x / plan.len as f64),
             (Kind::Mean, _) => call.run::<Sum<i64>>(|x| x.checked_div(plan.len as i64).unwrap_or(0)),
-            (Kind::Max, _) if plan.len == 0 && plan.results() > 0 => {
-                Err(Error::shape(format!("there is no maximum over the empty axes of {:?}", x.layout.shape)))
+            (Kind::Max | Kind::Min, _) if plan.len == 0 && plan.results() > 0 => {
+                Err(Error::shape(format!("there is no extreme over the empty axes of {:?}", x.layout.shape)))
             }
             (Kind::Max, DType::F64) => call.run::<Max<f64>>(|x| x),
             (Kind::Max, DType::U64) => call.run::<Max<u64>>(|x| x),
             (Kind::Max, DType::I64 | DType::U32) => call.run::<Max<i64>>(|x| x),
             (Kind::Max, d) if d.is_float() => call.run::<Max<f32>>(|x| x),
             (Kind::Max, _) => call.run::<Max<i32>>(|x| x),
+            (Kind::Min, DType::F64) => call.run::<Min<f64>>(|x| x),
+            (Kind::Min, DType::U64) => call.run::<Min<u64>>(|x| x),
+            (Kind::Min, DType::I64 | DType::U32) => call.run::<Min<i64>>(|x| x),
+            (Kind::Min, d) if d.is_float() => call.run::<Min<f32>>(|x| x),
+            (Kind::Min, _) => call.run::<Min<i32>>(|x| x),
+            (Kind::Prod, DType::U64) => call.run::<Prod<u64>>(|x| x),
+            (Kind::Prod, d) if d.is_float() => call.run::<Prod<f64>>(|x| x),
+            (Kind::Prod, _) => call.run::<Prod<i64>>(|x| x),
         }
     }
 }

@@ -1,17 +1,14 @@
 //! Maximum over axes.
 
-use lampyr_base::{DType, Dim, Error, Result};
+use lampyr_base::{DType, Result};
 use lampyr_ir::case::Case;
-use lampyr_ir::onnx::{OnnxExport, OnnxMapping, OnnxNode, required};
+use lampyr_ir::onnx::{OnnxExport, OnnxMapping};
 use lampyr_ir::{
-    Arity, Attrs, Builder, Class, Fact, Facts, Gradient, HostTensor, HostValue, Numbers, Op, OpType, ReduceKind, Saved, Saves, Var,
-    Vars,
+    Arity, Attrs, Builder, Class, Fact, Facts, Gradient, HostValue, Op, OpType, ReduceKind, Saved, Saves, Var,
 };
-use smallvec::smallvec;
 
-use crate::build::*;
 use crate::common;
-use crate::gradient::{full, restore_axes};
+use crate::extremes::{self, Extreme};
 
 /// Maximum over axes; NaN wins. The gradient is split evenly among equal maxima, as in PyTorch's `amax`. There is no
 /// maximum of nothing.
@@ -30,29 +27,6 @@ pub fn reduce_max(b: &mut dyn Builder, x: &Var, axes: &[i64], keepdims: bool) ->
     b.one(&ReduceMax { axes: axes.to_vec(), keepdims }, std::slice::from_ref(x))
 }
 
-fn import(node: &dyn OnnxNode, b: &mut dyn Builder, inputs: &[Option<Var>]) -> Result<Vars> {
-    let x = required(inputs, 0)?;
-    let Some(axes) = common::onnx_axes(node, b, inputs, 18)? else { return Ok(smallvec![x]) };
-    let keepdims = node.int("keepdims", 1)? != 0;
-    let fact = b.tensor_fact(&x)?;
-    let folded = common::axes(&axes, fact.rank())?;
-    if common::axis_dims(&fact.shape, &folded).contains(&Dim::Known(0)) {
-        let lowest = if fact.dtype.is_float() { f64::NEG_INFINITY } else { lowest_integer(fact.dtype) };
-        let shape = common::reduced_dims(&fact.shape, &folded, keepdims);
-        return Ok(smallvec![full(b, fact.dtype, &shape, lowest)?]);
-    }
-    Ok(smallvec![reduce_max(b, &x, &axes, keepdims)?])
-}
-
-fn lowest_integer(dtype: DType) -> f64 {
-    if dtype.is_signed_integer() { -((dtype.bits() as f64 - 1.0).exp2()) } else { 0.0 }
-}
-
-fn nothing(shape: String) -> Error {
-    Error::shape(format!("there is no maximum over the empty axes of a tensor of shape {shape}"))
-        .with_expected("at least one element along the axes")
-}
-
 impl Op for ReduceMax {
     fn arity(&self) -> Arity {
         Arity::exactly(1)
@@ -63,33 +37,11 @@ impl Op for ReduceMax {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Facts> {
-        let x = inputs[0].as_tensor()?;
-        let folded = common::axis_dims(&x.shape, &common::axes(&self.axes, x.rank())?);
-        let facts = common::reduce(inputs, &self.axes, self.keepdims, Self::DTYPES)?;
-        if folded.contains(&Dim::Known(0)) && !facts[0].as_tensor()?.shape.contains(&Dim::Known(0)) {
-            return Err(nothing(Dim::join(&x.shape)));
-        }
-        Ok(facts)
+        Extreme::Max.infer(inputs, &self.axes, self.keepdims, Self::DTYPES)
     }
 
     fn reference(&self, inputs: &[HostValue]) -> Result<Vec<HostValue>> {
-        let x = inputs[0].tensor()?;
-        let (shape, groups) = common::reduce_groups(x, &self.axes, self.keepdims)?;
-        if groups.iter().any(Vec::is_empty) {
-            return Err(nothing(format!("{:?}", x.shape())));
-        }
-        let numbers = match x.numbers() {
-            Numbers::F(v) => {
-                let larger = |m: f64, x: f64| if x > m || x.is_nan() { x } else { m };
-                let most = |g: &[usize]| g.iter().map(|&i| v[i]).fold(f64::NEG_INFINITY, |m, x| if m.is_nan() { m } else { larger(m, x) });
-                Numbers::F(groups.iter().map(|g| most(g)).collect())
-            }
-            Numbers::I(v) => {
-                Numbers::I(groups.iter().map(|g| g.iter().map(|&i| v[i]).max().unwrap_or(i64::MIN)).collect())
-            }
-            Numbers::U(v) => Numbers::U(groups.iter().map(|g| g.iter().map(|&i| v[i]).max().unwrap_or(0)).collect()),
-        };
-        common::out(HostTensor::from_numbers(x.dtype(), &shape, &numbers)?)
+        Extreme::Max.reference(inputs, &self.axes, self.keepdims)
     }
 
     fn gradient(&self) -> Gradient {
@@ -101,15 +53,7 @@ impl Op for ReduceMax {
     }
 
     fn vjp(&self, b: &mut dyn Builder, s: &Saved, grads: &[Option<Var>], _needs: &[bool]) -> Result<Vec<Option<Var>>> {
-        let Some(g) = &grads[0] else { return Ok(vec![None]) };
-        let fact = s.input_fact(0)?;
-        let g = restore_axes(b, g, &self.axes, fact)?;
-        let y = restore_axes(b, s.output(0)?, &self.axes, fact)?;
-        let at = equal(b, s.input(0)?, &y)?;
-        let at = cast(b, &at, fact.dtype)?;
-        let ties = reduce_sum(b, &at, &self.axes, true)?;
-        let share = div(b, &g, &ties)?;
-        Ok(vec![Some(mul(b, &at, &share)?)])
+        extremes::vjp(b, s, grads, &self.axes)
     }
 
     fn to_onnx(&self, _inputs: &[&Fact]) -> Option<OnnxExport> {
@@ -123,7 +67,7 @@ impl OpType for ReduceMax {
     const DTYPES: &'static [DType] = DType::NUMERIC;
 
     fn onnx() -> Vec<OnnxMapping> {
-        vec![OnnxMapping::new("ReduceMax", 1, import)]
+        vec![OnnxMapping::new("ReduceMax", 1, |node, b, x| Extreme::Max.import(node, b, x, reduce_max))]
     }
 
     fn cases() -> Vec<Case> {

@@ -1,11 +1,11 @@
 //! Sum over axes.
 
-use lampyr_base::{DType, Result};
+use lampyr_base::{DType, Dim, Result};
 use lampyr_ir::case::Case;
 use lampyr_ir::onnx::{OnnxExport, OnnxMapping, OnnxNode, required};
 use lampyr_ir::{
-    Arity, Attrs, Autocast, Builder, Class, Fact, Facts, Gradient, HostTensor, HostValue, Numbers, Op, OpType, ReduceKind, Saved, Saves, Var,
-    Vars,
+    Arity, Attrs, Autocast, Builder, Class, Fact, Facts, Gradient, HostTensor, HostValue, Numbers, Op, OpType,
+    ReduceKind, Saved, Saves, Var, Vars,
 };
 use smallvec::smallvec;
 
@@ -45,7 +45,8 @@ impl Op for ReduceSum {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Facts> {
-        common::reduce(inputs, &self.axes, self.keepdims, Self::DTYPES)
+        let facts = common::reduce(inputs, &self.axes, self.keepdims, Self::DTYPES)?;
+        Ok(common::known_total(facts, inputs[0], Dim::add))
     }
 
     fn reference(&self, inputs: &[HostValue]) -> Result<Vec<HostValue>> {
