@@ -268,6 +268,73 @@ def reduce_max(a: Attrs, x: torch.Tensor) -> torch.Tensor:
     return torch.amax(x, dim=axes(a, x), keepdim=a["keepdims"]) if x.dim() else x.clone()
 
 
+def extreme(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    return lambda a, x: f(x, dim=axes(a, x), keepdim=a["keepdims"]) if x.dim() else x.clone()
+
+
+def reduce_prod(a: Attrs, x: torch.Tensor) -> torch.Tensor:
+    for axis in sorted(d % max(x.dim(), 1) for d in axes(a, x))[::-1]:
+        x = torch.prod(x, dim=axis, keepdim=a["keepdims"], dtype=x.dtype)
+    return x.clone()
+
+
+def logsumexp(a: Attrs, x: torch.Tensor) -> torch.Tensor:
+    return torch.logsumexp(x, dim=axes(a, x), keepdim=a["keepdims"])
+
+
+def norm(order: float) -> Callable[..., torch.Tensor]:
+    def of(a: Attrs, x: torch.Tensor) -> torch.Tensor:
+        if not x.is_floating_point():
+            raise NotImplementedError("torch has norms of floats only")
+        return torch.linalg.vector_norm(x, order, dim=axes(a, x), keepdim=a["keepdims"])
+
+    return of
+
+
+def position(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    def of(a: Attrs, x: torch.Tensor) -> torch.Tensor:
+        if a["select_last_index"] or len(torch.unique(x)) != x.numel():
+            raise NotImplementedError("torch does not say which of equal elements it takes")
+        if a["axis"] is None and a["keepdims"]:
+            return f(x).reshape([1] * x.dim())
+        return f(x) if a["axis"] is None else f(x, dim=a["axis"], keepdim=a["keepdims"])
+
+    return of
+
+
+def running(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    def of(a: Attrs, x: torch.Tensor) -> torch.Tensor:
+        if a["exclusive"] or a["reverse"]:
+            raise NotImplementedError("torch folds forwards and inclusively")
+        return f(x, a["axis"], dtype=x.dtype)
+
+    return of
+
+
+def var(a: Attrs, x: torch.Tensor) -> torch.Tensor:
+    return torch.var(x, dim=axes(a, x), correction=a["correction"], keepdim=a["keepdims"])
+
+
+def arange(a: Attrs, start: torch.Tensor, end: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+    first, last, by = start.item(), end.item(), step.item()
+    if (last - first) * by <= 0:
+        raise NotImplementedError("torch refuses bounds in the wrong order")
+    return torch.arange(first, last, by, dtype=start.dtype)
+
+
+def scatter_elements(a: Attrs, x: torch.Tensor, i: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    if a["reduction"] not in ("none", "add"):
+        raise NotImplementedError("torch treats ties and zeros otherwise")
+    places = torch.where(i < 0, i + x.shape[a["axis"]], i).long()
+    if a["reduction"] == "add":
+        return x.scatter_add(a["axis"], places, u)
+    if any(
+        len(set(line)) != len(line) for line in places.movedim(a["axis"], -1).reshape(-1, i.shape[a["axis"]]).tolist()
+    ):
+        raise NotImplementedError("torch does not say which of several updates stays")
+    return x.scatter(a["axis"], places, u)
+
+
 def topk(a: Attrs, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
     if len(torch.unique(x)) != x.numel():
         raise NotImplementedError("torch does not order ties")
@@ -459,6 +526,21 @@ OPS: dict[str, Callable[..., Any]] = {
     "reduce_sum": lambda a, x: torch.sum(x, dim=axes(a, x), keepdim=a["keepdims"], dtype=x.dtype),
     "reduce_mean": lambda a, x: mean(x, a),
     "reduce_max": reduce_max,
+    "reduce_min": extreme(torch.amin),
+    "reduce_prod": reduce_prod,
+    "reduce_l1": norm(1.0),
+    "reduce_l2": norm(2.0),
+    "reduce_log_sum": lambda a, x: torch.log(torch.sum(x, dim=axes(a, x), keepdim=a["keepdims"])),
+    "reduce_sum_square": lambda a, x: torch.sum(x * x, dim=axes(a, x), keepdim=a["keepdims"], dtype=x.dtype),
+    "logsumexp": logsumexp,
+    "argmax": position(torch.argmax),
+    "argmin": position(torch.argmin),
+    "cumsum": running(torch.cumsum),
+    "cumprod": running(torch.cumprod),
+    "var": var,
+    "arange": arange,
+    "trilu": lambda a, x: (torch.triu if a["upper"] else torch.tril)(x, a["k"]),
+    "scatter_elements": scatter_elements,
     "softmax": lambda a, x: torch.softmax(x, a["axis"]),
     "log_softmax": lambda a, x: torch.log_softmax(x, a["axis"]),
     "batch_norm": batch_norm,

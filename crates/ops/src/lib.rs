@@ -193,6 +193,9 @@ ops! {
         arange: Arange,
         one_hot: OneHot,
         non_max_suppression: NonMaxSuppression,
+        reverse_sequence: ReverseSequence,
+        tensor_scatter: TensorScatter,
+        unique: Unique,
     }
 
     /// Sub-graphs and sequences.

@@ -9,7 +9,7 @@ use lampyr_ops::registry;
 
 use crate::onnx::Node;
 
-fn import(op_type: &str, opset: u32, attrs: &[(&str, OnnxAttr)], inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
+pub fn import(op_type: &str, opset: u32, attrs: &[(&str, OnnxAttr)], inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
     let node = Node {
         op_type: op_type.to_string(),
         opset,

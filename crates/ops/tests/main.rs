@@ -5,6 +5,7 @@ mod decompositions;
 mod facts;
 mod gradients;
 mod imports;
+mod indices;
 mod negative;
 mod onnx;
 mod scalars;

@@ -29,6 +29,7 @@ pub(super) fn register(table: &mut KernelTable) {
         ScatterElements => &super::scatter::ScatterElementsKernel;
         ScatterNd => &super::scatter::ScatterNdKernel;
         Trilu => &super::trilu::TriluKernel;
+        Unique => &super::unique::UniqueKernel;
         GlobalAveragePool => &super::global_average_pool::GlobalAveragePoolKernel;
         IndexAdd => &super::elements::IndexAddKernel;
         MaxPool => &super::max_pool::MaxPoolKernel;

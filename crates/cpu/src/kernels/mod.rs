@@ -29,6 +29,7 @@ mod scatter;
 mod tail;
 mod topk;
 mod trilu;
+mod unique;
 
 mod attention;
 mod attention_row;

@@ -83,8 +83,8 @@ impl<'a> Call<'a> {
         let wrong = || Error::internal("five inputs of the types of non_max_suppression are needed");
         let op: &NonMaxSuppression = op.as_any().downcast_ref().ok_or_else(wrong)?;
         let [boxes, scores, most, limit, above] = inputs else { return Err(wrong()) };
-        let [pictures, classes, n] = *scores.shape() else { return Err(wrong()) };
-        if boxes.shape() != [pictures, n, 4] {
+        let [pictures, classes, n] = scores.shape()[..] else { return Err(wrong()) };
+        if boxes.shape()[..] != [pictures, n, 4] {
             return Err(Error::shape(format!("boxes have shape {:?} and scores {:?}", boxes.shape(), scores.shape())));
         }
         let none = || Error::shape("one element is needed");

@@ -33,6 +33,13 @@ fn beats<T: Number>(x: T, y: T, largest: bool) -> bool {
     if largest { x.above(y) } else { y.above(x) }
 }
 
+/// The first or last element that `hit` holds for.
+#[inline(always)]
+fn place<T: Copy>(x: &[T], last: bool, hit: impl Fn(T) -> bool) -> usize {
+    let mut all = x.iter();
+    if last { all.rposition(|&x| hit(x)) } else { all.position(|&x| hit(x)) }.unwrap_or(0)
+}
+
 struct Line<'a, T> {
     x: &'a [T],
     largest: bool,
@@ -59,12 +66,11 @@ impl<T: Number> Job for Line<'_, T> {
             *best = if beats(x, *best, largest) { x } else { *best };
             *nan |= x.is_nan();
         }
-        let place = |hit: &dyn Fn(&T) -> bool| if last { x.iter().rposition(hit) } else { x.iter().position(hit) };
         if nan.contains(&true) {
-            return place(&|x| x.is_nan()).unwrap_or(0);
+            return place(x, last, |x| x.is_nan());
         }
         let most = best.iter().copied().fold(first, |m, x| if beats(x, m, largest) { x } else { m });
-        place(&|x| !x.above(most) && !most.above(*x)).unwrap_or(0)
+        place(x, last, |x| !x.above(most) && !most.above(x))
     }
 }
 

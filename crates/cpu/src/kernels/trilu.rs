@@ -27,7 +27,7 @@ impl Kernel for TriluKernel {
     fn launch(&self, launch: &Launch) -> Result<()> {
         let x = launch.inputs.first().ok_or_else(|| Error::internal("one input is needed"))?;
         let (op, out) = (launch.op::<Trilu>()?, launch.output(0)?);
-        let [.., rows, columns] = *x.shape() else { return Err(Error::internal("a matrix is needed")) };
+        let [.., rows, columns] = x.shape()[..] else { return Err(Error::internal("a matrix is needed")) };
         if out.shape() != x.shape() || out.dtype != x.dtype {
             return Err(Error::internal(format!("a triangle of {:?} into {:?}", x.shape(), out.shape())));
         }

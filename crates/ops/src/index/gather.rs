@@ -2,15 +2,18 @@
 
 use lampyr_base::{DType, Dim, Error, Result};
 use lampyr_ir::case::{Case, CaseInput, Fill, View};
-use lampyr_ir::onnx::{OnnxAttr, OnnxExport, OnnxMapping, required};
+use lampyr_ir::onnx::{OnnxAttr, OnnxExport, OnnxMapping, OnnxNode, required};
 use lampyr_ir::{
     Arity, Attrs, Builder, Class, Fact, Facts, Gradient, HostTensor, HostValue, Op, OpType, Saved, Saves, TensorFact,
-    Var,
+    Var, Vars,
 };
 use smallvec::smallvec;
 
 use crate::common;
+use crate::gradient::to_shape;
 use crate::index::index_add::index_add;
+use crate::index::nonzero::nonzero;
+use crate::shape::squeeze::squeeze;
 
 /// Slices of the first input along `axis` at the indices of the second, whose shape takes the place of that axis.
 /// Negative indices count from the end; others out of range are an error when the op runs.
@@ -99,6 +102,20 @@ impl Op for Gather {
     }
 }
 
+/// ONNX Compress: the slices along an axis, or the elements, where a vector of `bool` holds.
+fn compress(node: &dyn OnnxNode, b: &mut dyn Builder, inputs: &[Option<Var>]) -> Result<Vars> {
+    let mut x = required(inputs, 0)?;
+    let mut axis = node.int("axis", 0)?;
+    if node.attr("axis").is_none() {
+        let elements = b.tensor_fact(&x)?.elements();
+        x = to_shape(b, &x, vec![elements])?;
+        axis = 0;
+    }
+    let places = nonzero(b, &required(inputs, 1)?)?;
+    let places = squeeze(b, &places, &[0])?;
+    Ok(smallvec![gather(b, &x, &places, axis)?])
+}
+
 /// Indices `shape` of `dtype` into an axis of `n` elements, negative ones included.
 pub(crate) fn case_indices(dtype: DType, shape: &[usize], n: usize) -> CaseInput {
     CaseInput::new(dtype, shape).fill(Fill::Uniform(-(n as f64), n as f64, 11))
@@ -110,9 +127,12 @@ impl OpType for Gather {
     const DTYPES: &'static [DType] = DType::ALL;
 
     fn onnx() -> Vec<OnnxMapping> {
-        vec![OnnxMapping::new("Gather", 1, |node, b, inputs| {
-            Ok(smallvec![gather(b, &required(inputs, 0)?, &required(inputs, 1)?, node.int("axis", 0)?)?])
-        })]
+        vec![
+            OnnxMapping::new("Gather", 1, |node, b, inputs| {
+                Ok(smallvec![gather(b, &required(inputs, 0)?, &required(inputs, 1)?, node.int("axis", 0)?)?])
+            }),
+            OnnxMapping::new("Compress", 9, compress),
+        ]
     }
 
     fn cases() -> Vec<Case> {

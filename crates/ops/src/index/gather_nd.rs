@@ -1,6 +1,6 @@
 //! Slices picked by index tuples.
 
-use lampyr_base::{DType, Dim, Error, Result, contiguous_strides};
+use lampyr_base::{DType, Dim, Error, Result};
 use lampyr_ir::case::{Case, CaseInput, Fill, View};
 use lampyr_ir::onnx::{OnnxAttr, OnnxExport, OnnxMapping, required};
 use lampyr_ir::{
@@ -53,20 +53,19 @@ pub(crate) fn check_tuples(x: &[Dim], indices: &[Dim], batch_dims: i64) -> Resul
 pub(crate) fn starts(shape: &[usize], indices: &HostTensor, batch_dims: i64) -> Result<(Vec<usize>, usize)> {
     let dims = |s: &[usize]| s.iter().map(|&d| Dim::from(d)).collect::<Vec<_>>();
     let (batch, width) = check_tuples(&dims(shape), &dims(indices.shape()), batch_dims)?;
-    let strides = contiguous_strides(shape);
-    let per_batch = shape.iter().skip(batch).product::<usize>();
+    let row = shape.iter().skip(batch + width).product::<usize>();
     let tuples: usize = indices.shape().iter().rev().skip(1).product();
     let batches: usize = shape.iter().take(batch).product();
     let values = indices.to_i64();
     let mut all = Vec::with_capacity(tuples);
     for t in 0..tuples {
-        let mut at = t / (tuples / batches.max(1)).max(1) * per_batch;
+        let mut at = t / (tuples / batches.max(1)).max(1);
         for (k, &i) in values.iter().skip(t * width).take(width).enumerate() {
-            at += common::element(i, shape[batch + k])? * strides[batch + k] as usize;
+            at = at * shape[batch + k] + common::element(i, shape[batch + k])?;
         }
-        all.push(at);
+        all.push(at * row);
     }
-    Ok((all, shape.iter().skip(batch + width).product()))
+    Ok((all, row))
 }
 
 impl Op for GatherNd {

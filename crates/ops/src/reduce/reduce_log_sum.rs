@@ -57,7 +57,8 @@ impl Op for ReduceLogSum {
         let x = inputs[0].tensor()?;
         let (shape, groups) = common::reduce_groups(x, &self.axes, self.keepdims)?;
         let values = x.to_f64();
-        let total = |g: &Vec<usize>| g.iter().map(|&i| values[i]).sum::<f64>().ln();
+        let narrow = |sum: f64| if x.dtype() == DType::F64 { sum } else { f64::from(sum as f32) };
+        let total = |g: &Vec<usize>| narrow(g.iter().map(|&i| values[i]).sum()).ln();
         let numbers = Numbers::F(groups.iter().map(total).collect());
         common::out(HostTensor::from_numbers(x.dtype(), &shape, &numbers)?)
     }
