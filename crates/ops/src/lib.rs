@@ -1,6 +1,7 @@
 //! The op library: one file and one line per op. `ops!` below is the registry; everything else about an op is in its
 //! file.
 
+pub mod activations;
 mod bodies;
 mod cases;
 pub mod common;
@@ -10,6 +11,7 @@ mod loops;
 #[macro_use]
 mod macros;
 mod onnx_attention;
+mod onnx_recurrent;
 pub mod philox;
 pub mod positions;
 pub mod registry;
@@ -154,6 +156,11 @@ ops! {
     attention {
         scaled_dot_product_attention: ScaledDotProductAttention,
         rotary_embedding: RotaryEmbedding,
+    }
+
+    /// Recurrent layers.
+    rnn {
+        recurrence: Recurrence,
     }
 
     /// Shapes and views.

@@ -44,6 +44,7 @@ mod norm_rows;
 pub(crate) mod operand;
 mod pad;
 mod random;
+mod recurrence;
 mod reduce;
 mod set_slice;
 mod softmax;
@@ -72,6 +73,7 @@ fn register_plain(table: &mut KernelTable) {
         Pad => &pad::PadKernel;
         RandomNormal => &random::NormalKernel;
         RandomUniform => &random::UniformKernel;
+        Recurrence => &recurrence::RecurrenceKernel;
         ReduceMax => &reduce::ReduceKernel;
         ReduceMean => &reduce::ReduceKernel;
         ReduceMin => &reduce::ReduceKernel;
