@@ -128,6 +128,8 @@ ops! {
     linalg {
         matmul: Matmul,
         gemm: Gemm,
+        einsum: Einsum,
+        det: Det,
     }
 
     /// Convolution and pooling.
@@ -150,12 +152,20 @@ ops! {
         batch_norm: BatchNorm,
         layer_norm: LayerNorm,
         rms_norm: RmsNorm,
+        group_norm: GroupNorm,
+        local_response_norm: LocalResponseNorm,
+        normalize: Normalize,
     }
 
     /// Attention.
     attention {
         scaled_dot_product_attention: ScaledDotProductAttention,
         rotary_embedding: RotaryEmbedding,
+    }
+
+    /// Losses.
+    loss {
+        nll_loss: NllLoss,
     }
 
     /// Recurrent layers.

@@ -37,6 +37,7 @@ mod batch_norm;
 mod bit_cast;
 mod concat;
 pub(crate) mod copy;
+mod det;
 mod elementwise;
 mod gather;
 mod known;
@@ -65,6 +66,7 @@ fn register_plain(table: &mut KernelTable) {
         BitCast => &bit_cast::BitCastKernel;
         Concat => &concat::ConcatKernel;
         Constant => &known::ConstantKernel;
+        Det => &det::DetKernel;
         Dropout => &random::DropoutKernel;
         Gather => &gather::GatherKernel;
         LayerNorm => &norm_rows::LayerNormKernel;
