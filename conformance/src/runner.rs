@@ -32,6 +32,7 @@ pub fn to_host(value: &Value) -> Result<HostValue> {
     Ok(match value {
         Value::Tensor(t) => HostValue::Tensor(t.to_host()?),
         Value::Sequence(s) => HostValue::Sequence(s.items.iter().map(Tensor::to_host).collect::<Result<_>>()?),
+        Value::Optional(v) => HostValue::Optional(v.value.as_ref().map(|v| to_host(v).map(Box::new)).transpose()?),
     })
 }
 
@@ -153,7 +154,8 @@ pub fn value_difference(got: &HostValue, want: &HostValue, tolerance: Option<Tol
             false => Some(format!("a sequence of {}, expected {}", a.len(), b.len())),
             true => a.iter().zip(b).find_map(|(x, y)| difference(x, y, tolerance)),
         },
-        _ => Some("a tensor against a sequence".to_string()),
+        _ if got == want => None,
+        _ => Some("values of different kinds".to_string()),
     }
 }
 

@@ -98,7 +98,7 @@ fn in_branches_and_loops() {
     });
     over_cases("Loop", |case| {
         let want = runner::reference(case).map_err(text)?;
-        if !small(case) || want.iter().any(|v| matches!(v, HostValue::Sequence(_))) {
+        if !small(case) || want.iter().any(|v| v.tensor().is_err()) {
             return Ok(false);
         }
         let ready = Ready::new(&graphs::in_loop(case).map_err(text)?, Device::CPU, true).map_err(text)?;

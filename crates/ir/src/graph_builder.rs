@@ -2,24 +2,70 @@ use lampyr_base::{Dim, Error, Result, ResultExt, Symbol};
 
 use crate::builder::{Builder, Var, Vars};
 use crate::op::checked_infer;
-use crate::{Fact, Graph, HostTensor, Node, NodeId, Op, OpRef, Source, TensorFact, ValueId, ValueInfo};
+use crate::{
+    Class, Fact, Graph, HostTensor, HostValue, Node, NodeId, Op, OpRef, Source, TensorFact, ValueId, ValueInfo,
+};
 
 /// Appends nodes to a graph.
 #[derive(Debug, Default)]
 pub struct GraphBuilder {
     graph: Graph,
     scope: String,
+    fold: bool,
+    asked: Vec<ValueId>,
 }
+
+/// The most elements of a tensor that is computed while the graph is built.
+const FOLD_LIMIT: usize = 4096;
 
 impl GraphBuilder {
     /// Starts an empty graph.
     pub fn new(name: &str) -> GraphBuilder {
-        GraphBuilder { graph: Graph::new(name), scope: String::new() }
+        GraphBuilder { graph: Graph::new(name), ..GraphBuilder::default() }
     }
 
     /// Goes on building an existing graph.
     pub fn resume(graph: Graph) -> GraphBuilder {
-        GraphBuilder { graph, scope: String::new() }
+        GraphBuilder { graph, ..GraphBuilder::default() }
+    }
+
+    /// From now on ops on small constants give constants instead of nodes.
+    pub fn fold_constants(&mut self) {
+        self.fold = true;
+    }
+
+    /// The values whose elements were asked for since the last call and that are not known before the graph runs.
+    pub fn take_asked(&mut self) -> Vec<ValueId> {
+        std::mem::take(&mut self.asked)
+    }
+
+    fn known(&self, id: ValueId) -> Result<Option<HostTensor>> {
+        if let Some(t) = self.graph.constant(id) {
+            return Ok(Some(t.clone()));
+        }
+        let Fact::Tensor(fact) = self.graph.fact(id) else { return Ok(None) };
+        let Some(known) = &fact.known else { return Ok(None) };
+        let numbers: Option<Vec<i64>> = known.iter().map(Dim::known).collect();
+        let (Some(numbers), Some(shape)) = (numbers, fact.fixed_shape()) else { return Ok(None) };
+        HostTensor::from_i64(fact.dtype, &shape, &numbers).map(Some)
+    }
+
+    /// The results of `op` where all its inputs are small constants.
+    fn folded(&self, op: &dyn Op, ids: &[ValueId], facts: &crate::Facts) -> Option<Vec<HostTensor>> {
+        let small =
+            |shape: &[usize]| shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).is_some_and(|n| n <= FOLD_LIMIT);
+        let fits = |f: &Fact| f.as_tensor().ok().and_then(TensorFact::fixed_shape).is_some_and(|s| small(&s));
+        if ids.is_empty() || op.class() == Class::Control || !op.deterministic() || !facts.iter().all(fits) {
+            return None;
+        }
+        let constant = |id: &ValueId| self.known(*id).ok()?.filter(|t| small(t.shape())).map(HostValue::Tensor);
+        let values = ids.iter().map(constant).collect::<Option<Vec<_>>>()?;
+        let made = op.reference(&values).ok()?;
+        let made = made.iter().map(|v| v.tensor().ok().cloned()).collect::<Option<Vec<_>>>()?;
+        let same = |(t, f): (&HostTensor, &Fact)| {
+            f.as_tensor().is_ok_and(|f| f.dtype == t.dtype() && f.fixed_shape().is_some_and(|s| *s == *t.shape()))
+        };
+        (made.len() == facts.len() && made.iter().zip(facts).all(same)).then_some(made)
     }
 
     /// The graph so far.
@@ -104,6 +150,11 @@ impl Builder for GraphBuilder {
             let facts: Vec<&Fact> = ids.iter().map(|id| self.graph.fact(*id)).collect();
             checked_infer(op, &facts).node(&name)?
         };
+        if self.fold
+            && let Some(values) = self.folded(op, &ids, &facts)
+        {
+            return values.into_iter().map(|value| self.constant(value)).collect();
+        }
         let node = self.graph.add_node(name, op.to_ref(), &ids, facts);
         Ok(self.graph.node(node)?.outputs.iter().map(|v| Var::Node(*v)).collect())
     }
@@ -122,14 +173,11 @@ impl Builder for GraphBuilder {
 
     fn read(&mut self, var: &Var) -> Result<Option<HostTensor>> {
         let id = var.node()?;
-        if let Some(t) = self.graph.constant(id) {
-            return Ok(Some(t.clone()));
+        let found = self.known(id)?;
+        if found.is_none() && self.asked.last() != Some(&id) {
+            self.asked.push(id);
         }
-        let Fact::Tensor(fact) = self.graph.fact(id) else { return Ok(None) };
-        let Some(known) = &fact.known else { return Ok(None) };
-        let numbers: Option<Vec<i64>> = known.iter().map(Dim::known).collect();
-        let (Some(numbers), Some(shape)) = (numbers, fact.fixed_shape()) else { return Ok(None) };
-        HostTensor::from_i64(fact.dtype, &shape, &numbers).map(Some)
+        Ok(found)
     }
 
     fn dims(&mut self, var: &Var) -> Result<Vec<Dim>> {

@@ -24,6 +24,8 @@ pub enum OnnxAttr {
     Strs(Vec<String>),
     /// TENSOR
     Tensor(HostTensor),
+    /// TYPE_PROTO
+    Type(crate::Fact),
     /// GRAPH: the body, closed over the values it captured, which the importer appended to its inputs.
     Graph(OnnxBody),
 }

@@ -3,6 +3,7 @@
 //! Tensors compute at once: see [`Tensor`] and [`functional`]. Models come from ONNX files ([`Model`]) or are built by
 //! hand ([`Graph`]) and run compiled.
 
+mod by_value;
 mod check;
 mod explain;
 pub mod functional;

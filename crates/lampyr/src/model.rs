@@ -1,16 +1,17 @@
 //! Models from ONNX files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use lampyr_base::{DType, Dim, Error, Result, Shape};
 use lampyr_compiler::{Options, Plan, Request};
 use lampyr_ir::{Fact, Graph};
-use lampyr_onnx::Imported;
+use lampyr_onnx::{Imported, Source};
 use lampyr_runtime::Tensor;
 use lampyr_runtime::session::{Session, TensorValue, Value};
 
+use crate::by_value::ByValue;
 use crate::explain::Explanation;
 
 /// An input or output of a model.
@@ -64,6 +65,8 @@ pub struct Model {
     session: RwLock<Option<Arc<Session>>>,
     /// Shapes of the last run, for reports.
     last: Mutex<Option<Vec<Option<Shape>>>>,
+    /// Where the graph depends on the values of inputs: the forms of the model.
+    by_value: Option<ByValue>,
 }
 
 impl Model {
@@ -73,7 +76,7 @@ impl Model {
     /// When the file cannot be read, is no model, or needs what this build lacks; everything that is missing is listed.
     pub fn load(path: impl AsRef<Path>) -> Result<Model> {
         crate::init();
-        Ok(Model::new(lampyr_onnx::load_path(path)?))
+        Model::read(Source::open(path)?)
     }
 
     /// Reads a model from the bytes of a file.
@@ -82,7 +85,30 @@ impl Model {
     /// As [`Model::load`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Model> {
         crate::init();
-        Ok(Model::new(lampyr_onnx::load(bytes)?))
+        Model::read(Source::new(bytes)?)
+    }
+
+    fn read(source: Source) -> Result<Model> {
+        match source.import(HashMap::new()) {
+            Ok(made) => Ok(Model::new(made)),
+            Err(stopped) if stopped.needs.is_empty() => Err(stopped.error),
+            Err(stopped) => {
+                let Ok((inputs, outputs)) = source.declared() else { return Err(stopped.error) };
+                let port = |(name, fact): (String, Fact)| Port { name, fact };
+                let names = inputs.iter().map(|(name, _)| name.clone()).collect();
+                Ok(Model {
+                    graph: Graph::new(""),
+                    inputs: inputs.into_iter().map(port).collect(),
+                    outputs: outputs.into_iter().map(port).collect(),
+                    opset: source.opset(),
+                    producer: source.producer(),
+                    metadata: source.metadata(),
+                    session: RwLock::new(None),
+                    last: Mutex::new(None),
+                    by_value: Some(ByValue::new(source, names, stopped.needs)),
+                })
+            }
+        }
     }
 
     fn new(read: Imported) -> Model {
@@ -99,6 +125,7 @@ impl Model {
             graph,
             session: RwLock::new(None),
             last: Mutex::new(None),
+            by_value: None,
         }
     }
 
@@ -127,7 +154,7 @@ impl Model {
         &self.metadata
     }
 
-    /// The graph as it was read.
+    /// The graph as it was read; empty where it depends on the values of inputs.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
@@ -137,13 +164,21 @@ impl Model {
     /// # Errors
     /// When the graph breaks a rule, or the device does not exist.
     pub fn compile(&self, options: &Options) -> Result<()> {
+        if let Some(forms) = &self.by_value {
+            forms.compile(options);
+            return Ok(());
+        }
         let made = Arc::new(Session::new(Arc::new(lampyr_compiler::compile(&self.graph, options)?)));
         *self.session.write().unwrap_or_else(PoisonError::into_inner) = Some(made);
         Ok(())
     }
 
-    /// The compiled model; compiles it with the usual options when that has not been done.
+    /// The compiled model; compiles it with the usual options when that has not been done. The form that ran last where
+    /// the graph depends on the values of inputs.
     pub fn session(&self) -> Result<Arc<Session>> {
+        if let Some(forms) = &self.by_value {
+            return forms.last();
+        }
         if let Some(session) = &*self.session.read().unwrap_or_else(PoisonError::into_inner) {
             return Ok(session.clone());
         }
@@ -212,28 +247,35 @@ impl Model {
     /// # Errors
     /// As [`Model::run`].
     pub fn run_values(&self, inputs: Vec<Value>) -> Result<Vec<Value>> {
-        self.check(&inputs)?;
-        let session = self.session()?;
+        let inputs = self.check(inputs)?;
+        let session = match &self.by_value {
+            Some(forms) => forms.session(&inputs)?,
+            None => self.session()?,
+        };
         let shapes = shapes_of(&inputs);
         let made = session.run(inputs)?;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(shapes);
         Ok(made)
     }
 
-    fn check(&self, inputs: &[Value]) -> Result<()> {
+    /// The inputs, those for optionals wrapped.
+    fn check(&self, mut inputs: Vec<Value>) -> Result<Vec<Value>> {
         if inputs.len() != self.inputs.len() {
             let names = self.inputs.iter().map(|p| format!("{} {}", p.name, p.fact)).collect::<Vec<_>>().join(", ");
             return Err(Error::value(format!("{} inputs were given", inputs.len()))
                 .with_expected(format!("{}: {names}", self.inputs.len())));
         }
-        for (value, port) in inputs.iter().zip(&self.inputs) {
+        for (value, port) in inputs.iter_mut().zip(&self.inputs) {
+            if matches!(&port.fact, Fact::Optional(inner) if value.fits(inner)) {
+                *value = Value::Optional(Some(Box::new(value.clone())));
+            }
             if !value.fits(&port.fact) {
                 return Err(Error::dtype(format!("input `{}` is {}", port.name, value.describe()))
                     .with_expected(port.fact.to_string())
                     .with_help("convert it first"));
             }
         }
-        Ok(())
+        Ok(inputs)
     }
 
     /// The plan for input shapes; for none: those of the last run, else the model's own with 1 for unknown sizes.

@@ -7,4 +7,4 @@ pub mod pb;
 mod tensor;
 
 pub use export::export;
-pub use import::{Imported, Problem, check, check_path, load, load_path, probe};
+pub use import::{Imported, NamedFact, Problem, Source, Stopped, check, check_path, load, load_path, probe};

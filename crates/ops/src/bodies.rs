@@ -116,6 +116,7 @@ pub(crate) fn join(a: &Fact, b: &Fact) -> Result<Fact> {
             Fact::Tensor(TensorFact::new(x.dtype, shape).with_known(known))
         }
         (Fact::Sequence(x), Fact::Sequence(y)) => Fact::Sequence(x.join(y)?),
+        (Fact::Optional(x), Fact::Optional(y)) => Fact::Optional(Box::new(join(x, y)?)),
         (x, y) if x == y => x.clone(),
         (x, y) => return Err(Error::unsupported(format!("a value that is either {x} or {y}"))),
     })

@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use lampyr_base::{Error, Result, ResultExt};
+use lampyr_base::{Error, ErrorKind, Result, ResultExt};
 use lampyr_ir::onnx::OnnxBody;
-use lampyr_ir::{Builder, Fact, Graph, GraphBuilder, Var};
+use lampyr_ir::{Builder, Fact, Graph, GraphBuilder, Source, ValueId, Var};
 use lampyr_ops::registry;
 
 use super::names::{free, node_name, order, reads};
@@ -27,6 +27,8 @@ pub struct Frame<'m> {
     attrs: HashMap<&'m str, &'m AttributeProto>,
     prefix: String,
     depth: usize,
+    /// Whether this is a sub-graph.
+    inside: bool,
 }
 
 impl<'m> Frame<'m> {
@@ -47,11 +49,46 @@ impl<'m> Frame<'m> {
     }
 }
 
+/// The names of the graph inputs that `asked` follow from, where these are few numbers.
+fn needs(graph: &Graph, asked: &[ValueId]) -> Vec<String> {
+    let few = |fact: &Fact| match fact {
+        Fact::Tensor(t) if t.rank() == 0 => true,
+        Fact::Tensor(t) if t.rank() == 1 => match t.shape[0].known() {
+            Some(n) => n <= if t.dtype.is_float() { 16 } else { 256 },
+            None => !t.dtype.is_float(),
+        },
+        _ => false,
+    };
+    let mut names = Vec::new();
+    for root in asked {
+        let (mut found, mut open, mut seen) = (Vec::new(), vec![*root], HashSet::new());
+        while let Some(id) = open.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            let value = graph.value(id);
+            match &value.source {
+                Source::Input(_) if few(&value.fact) => found.push(value.name.clone()),
+                Source::Input(_) => {
+                    found.clear();
+                    break;
+                }
+                Source::Constant(_) => {}
+                Source::Node(node, _) => open.extend(graph.node(*node).iter().flat_map(|n| n.inputs.iter().copied())),
+            }
+        }
+        names.extend(found);
+    }
+    names
+}
+
 impl<'m> Importer<'m> {
     /// The graph of the model.
     pub fn model_graph(&self, proto: &'m GraphProto, opsets: &Opsets) -> Result<Graph> {
-        let frame = Frame { opsets: opsets.clone(), attrs: HashMap::new(), prefix: String::new(), depth: 0 };
+        let frame =
+            Frame { opsets: opsets.clone(), attrs: HashMap::new(), prefix: String::new(), depth: 0, inside: false };
         let mut b = GraphBuilder::new(&proto.name);
+        b.fold_constants();
         let mut values = Values::new();
         self.constants(&mut b, proto, &mut values)?;
         let mut seen = HashSet::new();
@@ -60,7 +97,10 @@ impl<'m> Importer<'m> {
                 return Err(Error::graph(format!("two inputs are called `{}`", input.name)));
             }
             if !values.contains_key(input.name.as_str()) {
-                let var = b.input(&input.name, facts::declared(input)?);
+                let mut var = b.input(&input.name, facts::declared(input)?);
+                if let Some(value) = self.fixed.get(&input.name) {
+                    var = b.constant(value.clone())?;
+                }
                 values.insert(&input.name, Some(var));
             }
         }
@@ -77,12 +117,13 @@ impl<'m> Importer<'m> {
         outer_builder: &mut dyn Builder,
         given: &[Fact],
     ) -> Result<OnnxBody> {
-        let frame = frame.deeper()?;
+        let frame = Frame { inside: true, ..frame.deeper()? };
         if given.len() > proto.input.len() {
             return Err(Error::graph(format!("sub-graph `{}` takes {} inputs", proto.name, proto.input.len()))
                 .with_expected(given.len().to_string()));
         }
         let mut b = GraphBuilder::new(&proto.name);
+        b.fold_constants();
         let mut values = Values::new();
         for (i, input) in proto.input.iter().enumerate() {
             let fact = match given.get(i) {
@@ -113,7 +154,13 @@ impl<'m> Importer<'m> {
             };
             values.insert(name, inside);
         }
-        let graph = Arc::new(self.finish(b, &frame, proto, values)?);
+        let finished = self.finish(b, &frame, proto, values);
+        for name in self.asked_inside.take() {
+            if let Some(Some(var)) = outer.get(name.as_str()) {
+                outer_builder.read(var)?;
+            }
+        }
+        let graph = Arc::new(finished?);
         Ok(OnnxBody { graph, captured })
     }
 
@@ -172,10 +219,31 @@ impl<'m> Importer<'m> {
                 continue;
             }
             let known = self.problems.borrow().len();
+            b.take_asked();
             let made = match self.node(b, frame, node, &name, values).op(&node.op_type).node(&name) {
-                Ok(made) => made,
+                Ok(made) => {
+                    // Sizes of 0 and -1 have a meaning of their own here, so an expression cannot stand for them.
+                    let asked = b.take_asked();
+                    if node.op_type == "Reshape" && asked.iter().any(|v| b.graph().inputs().contains(v)) {
+                        self.needs.borrow_mut().extend(needs(b.graph(), &asked));
+                    }
+                    made
+                }
                 Err(e) => {
                     let mut problems = self.problems.borrow_mut();
+                    let asked = b.take_asked();
+                    let needs = match e.kind() {
+                        ErrorKind::Unsupported(_) => needs(b.graph(), &asked),
+                        _ => Vec::new(),
+                    };
+                    if !needs.is_empty() && frame.inside {
+                        self.asked_inside.borrow_mut().extend(needs);
+                    } else if !needs.is_empty() {
+                        problems.truncate(known);
+                        self.needs.borrow_mut().extend(needs);
+                        *self.waiting.borrow_mut() = Some(e);
+                        continue;
+                    }
                     if problems.len() == known {
                         problems.push(e);
                     }
@@ -202,7 +270,7 @@ impl<'m> Importer<'m> {
     /// # Errors
     /// When a node has failed; its own error is among the problems.
     fn whole(&self) -> Result<()> {
-        match self.problems.borrow().first() {
+        match self.problems.borrow().first().or(self.waiting.borrow().as_ref()) {
             None => Ok(()),
             Some(problem) => Err(problem.clone()),
         }

@@ -46,8 +46,8 @@ fn problems(model: Result<ModelProto>, folder: Option<&Path>) -> Vec<Problem> {
         let built = importer.model_graph(graph, &versions);
         let failed = importer.problems.take();
         list.extend(failed.iter().flat_map(Problem::of));
-        // Without a failed node the graph itself is wrong.
-        if failed.is_empty() { built.map(drop) } else { Ok(()) }
+        // Without a failed node the graph itself is wrong; nodes that wait for values of inputs are built when it runs.
+        if failed.is_empty() && importer.needs.borrow().is_empty() { built.map(drop) } else { Ok(()) }
     });
     if let Err(e) = found {
         list.extend(Problem::of(&e));

@@ -12,7 +12,8 @@ pub fn declared(info: &ValueInfoProto) -> Result<Fact> {
     fact(info.r#type.as_ref().ok_or_else(none)?, &info.name).node(&info.name)
 }
 
-fn fact(ty: &TypeProto, name: &str) -> Result<Fact> {
+/// The fact of a type; `name` is for messages.
+pub fn fact(ty: &TypeProto, name: &str) -> Result<Fact> {
     let element = |e: &'_ crate::pb::ElementType| match &e.elem_type {
         Some(inner) => fact(inner, name),
         None => Err(Error::format(format!("the type of `{name}` does not say what it holds"))),

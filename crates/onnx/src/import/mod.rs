@@ -7,11 +7,11 @@ mod names;
 mod node;
 mod scan;
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 
 use lampyr_base::{Error, Result};
-use lampyr_ir::Graph;
+use lampyr_ir::{Fact, Graph, HostTensor};
 use prost::Message;
 use prost::bytes::Bytes;
 
@@ -47,14 +47,15 @@ pub struct Imported {
 /// [`lampyr_base::ErrorKind::Unsupported`] with everything that the model needs and this build lacks;
 /// [`lampyr_base::ErrorKind::Format`] or [`lampyr_base::ErrorKind::Graph`] when the bytes are no valid model.
 pub fn load(bytes: &[u8]) -> Result<Imported> {
-    read(ModelProto::decode(bytes), None, &mut false)
+    without_values(Source::new(bytes)?.import(HashMap::new()))
 }
 
 /// As [`load`]; also whether the construction of a graph was begun, which tells fuzzers how far their inputs get.
 pub fn probe(bytes: &[u8]) -> (bool, Result<Imported>) {
-    let mut begun = false;
-    let read = read(ModelProto::decode(bytes), None, &mut begun);
-    (begun, read)
+    match Source::new(bytes) {
+        Ok(source) => (source.scan().is_ok(), without_values(source.import(HashMap::new()))),
+        Err(e) => (false, Err(e)),
+    }
 }
 
 /// Reads a model and the data files beside it. Files are mapped, so weights are read when they are used.
@@ -62,10 +63,7 @@ pub fn probe(bytes: &[u8]) -> (bool, Result<Imported>) {
 /// # Errors
 /// As [`load`], and when a file cannot be read or lies outside the folder of the model.
 pub fn load_path(path: impl AsRef<Path>) -> Result<Imported> {
-    let path = path.as_ref();
-    let bytes = map(path)?.map_or_else(Bytes::new, Bytes::from_owner);
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    read(ModelProto::decode(bytes), Some(folder), &mut false)
+    without_values(Source::open(path)?.import(HashMap::new()))
 }
 
 pub use check::{Problem, check, check_path};
@@ -100,6 +98,14 @@ struct Importer<'m> {
     nodes_left: std::cell::Cell<usize>,
     /// What nodes failed on; building goes on after them, so that one look finds all.
     problems: std::cell::RefCell<Vec<Error>>,
+    /// Values of inputs that are taken for constants.
+    fixed: HashMap<String, HostTensor>,
+    /// Inputs whose values nodes need before they can be built.
+    needs: std::cell::RefCell<BTreeSet<String>>,
+    /// What one of these nodes failed on.
+    waiting: std::cell::RefCell<Option<Error>>,
+    /// Inputs of the sub-graph in the making whose values its nodes need.
+    asked_inside: std::cell::RefCell<Vec<String>>,
 }
 
 /// The most nodes of one model after functions are written out.
@@ -148,33 +154,142 @@ impl<'m> Opened<'m> {
             files: Files::new(folder).into(),
             nodes_left: MOST_NODES.into(),
             problems: Vec::new().into(),
+            fixed: HashMap::new(),
+            needs: BTreeSet::new().into(),
+            waiting: None.into(),
+            asked_inside: Vec::new().into(),
         };
         Ok(Opened { importer, graph, versions })
     }
 }
 
-fn read(
-    model: std::result::Result<ModelProto, prost::DecodeError>,
-    folder: Option<&Path>,
-    begun: &mut bool,
-) -> Result<Imported> {
-    let model = decode(model)?;
-    let Opened { importer, graph: proto, versions } = Opened::new(&model, folder)?;
-    importer.scan(proto, &versions)?;
-    *begun = true;
-    let built = importer.model_graph(proto, &versions);
-    let graph = built.map_err(|e| check::summary(importer.problems.take(), e))?;
+/// A model that is in memory but not yet a graph.
+#[derive(Clone, Debug)]
+pub struct Source {
+    model: ModelProto,
+    folder: Option<PathBuf>,
+}
+
+/// Why a model has not become a graph.
+#[derive(Debug)]
+pub struct Stopped {
+    /// What is missing or wrong.
+    pub error: Error,
+    /// The inputs whose values are needed first; when there are none, no values help.
+    pub needs: Vec<String>,
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Stopped {
+        Stopped { error, needs: Vec::new() }
+    }
+}
+
+/// The name and the fact of an input or output.
+pub type NamedFact = (String, Fact);
+
+impl Source {
+    /// The model in these bytes.
+    ///
+    /// # Errors
+    /// [`lampyr_base::ErrorKind::Format`] when they are none.
+    pub fn new(bytes: &[u8]) -> Result<Source> {
+        Ok(Source { model: decode(ModelProto::decode(bytes))?, folder: None })
+    }
+
+    /// The model in a file, which is mapped.
+    ///
+    /// # Errors
+    /// As [`Source::new`], and when the file cannot be read.
+    pub fn open(path: impl AsRef<Path>) -> Result<Source> {
+        let path = path.as_ref();
+        let bytes = map(path)?.map_or_else(Bytes::new, Bytes::from_owner);
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Ok(Source { model: decode(ModelProto::decode(bytes))?, folder: Some(folder.to_path_buf()) })
+    }
+
+    fn scan(&self) -> Result<()> {
+        let Opened { importer, graph, versions } = Opened::new(&self.model, self.folder.as_deref())?;
+        importer.scan(graph, &versions)
+    }
+
+    /// The graph, with the inputs named in `fixed` taken for constants. They stay inputs, whose values are not read.
+    ///
+    /// # Errors
+    /// As [`load`]. When the graph depends on the values of inputs, such as axes or steps, their names are given.
+    pub fn import(&self, fixed: HashMap<String, HostTensor>) -> std::result::Result<Imported, Stopped> {
+        let model = &self.model;
+        let Opened { mut importer, graph: proto, versions } = Opened::new(model, self.folder.as_deref())?;
+        importer.fixed = fixed;
+        importer.scan(proto, &versions)?;
+        let built = importer.model_graph(proto, &versions);
+        let needs: Vec<String> = importer.needs.take().into_iter().collect();
+        let problems = importer.problems.take();
+        let failed = problems.is_empty() && !needs.is_empty();
+        let graph = match built {
+            Ok(_) if failed => {
+                let error = Error::unsupported(format!("a graph that depends on the values of {}", needs.join(", ")));
+                return Err(Stopped { error, needs });
+            }
+            Ok(graph) => graph,
+            Err(e) => {
+                let error = check::summary(problems, e);
+                return Err(Stopped { error, needs: if failed { needs } else { Vec::new() } });
+            }
+        };
+        let text = |list: Vec<&str>| list.into_iter().map(str::to_string).collect();
+        Ok(Imported {
+            inputs: text(inputs(proto).map(|i| i.name.as_str()).collect()),
+            outputs: text(proto.output.iter().map(|o| o.name.as_str()).collect()),
+            graph,
+            opset: self.opset(),
+            opsets: versions,
+            ir_version: model.ir_version.unwrap_or(0),
+            producer: self.producer(),
+            doc: model.doc_string.clone(),
+            metadata: self.metadata(),
+        })
+    }
+
+    /// Version of the standard operator set that the model imports; 0 when it imports none.
+    pub fn opset(&self) -> u32 {
+        opsets(&self.model.opset_import).ok().and_then(|all| all.get("").copied()).unwrap_or(0)
+    }
+
+    /// Tool that wrote the model, with its version.
+    pub fn producer(&self) -> String {
+        format!("{} {}", self.model.producer_name, self.model.producer_version).trim().to_string()
+    }
+
+    /// Named texts in the file.
+    pub fn metadata(&self) -> BTreeMap<String, String> {
+        self.model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect()
+    }
+
+    /// Inputs and outputs as the file declares them.
+    ///
+    /// # Errors
+    /// When the file leaves a type open.
+    pub fn declared(&self) -> Result<(Vec<NamedFact>, Vec<NamedFact>)> {
+        let proto = self.model.graph.as_ref().ok_or_else(|| Error::format("the model has no graph"))?;
+        let fact = |info: &crate::pb::ValueInfoProto| Ok((info.name.clone(), facts::declared(info)?));
+        let outputs = proto.output.iter().map(fact).collect::<Result<_>>()?;
+        Ok((inputs(proto).map(fact).collect::<Result<_>>()?, outputs))
+    }
+}
+
+/// The inputs that have no value in the file.
+fn inputs(proto: &GraphProto) -> impl Iterator<Item = &crate::pb::ValueInfoProto> {
     let constants: std::collections::HashSet<&str> = proto.initializer.iter().map(|t| t.name.as_str()).collect();
-    let text = |list: Vec<&str>| list.into_iter().map(str::to_string).collect();
-    Ok(Imported {
-        inputs: text(proto.input.iter().map(|i| i.name.as_str()).filter(|n| !constants.contains(n)).collect()),
-        outputs: text(proto.output.iter().map(|o| o.name.as_str()).collect()),
-        graph,
-        opset: versions.get("").copied().unwrap_or(0),
-        opsets: versions,
-        ir_version: model.ir_version.unwrap_or(0),
-        producer: format!("{} {}", model.producer_name, model.producer_version).trim().to_string(),
-        doc: model.doc_string.clone(),
-        metadata: model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect(),
+    proto.input.iter().filter(move |i| !constants.contains(i.name.as_str()))
+}
+
+fn without_values(made: std::result::Result<Imported, Stopped>) -> Result<Imported> {
+    made.map_err(|stopped| match stopped.needs.as_slice() {
+        [] => stopped.error,
+        names => {
+            let list = names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+            stopped.error.with_help(format!("the graph depends on the values of the inputs {list}"))
+        }
     })
 }

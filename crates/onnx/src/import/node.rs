@@ -83,6 +83,10 @@ impl<'a, 'm> NodeView<'a, 'm> {
                 self.graphs.insert(name, graph);
                 return Ok(());
             }
+            AttributeType::TypeProto => {
+                let ty = attr.tp.as_ref().ok_or_else(|| Error::format("the type is missing"))?;
+                OnnxAttr::Type(super::facts::fact(ty, name)?)
+            }
             // No operator that is known reads the other kinds.
             _ => return Ok(()),
         };

@@ -249,7 +249,12 @@ impl OpType for Loop {
     const DTYPES: &'static [DType] = DType::ALL;
 
     fn onnx() -> Vec<OnnxMapping> {
-        vec![OnnxMapping::new("Loop", 1, crate::loops::from_onnx)]
+        vec![
+            OnnxMapping::new("Loop", 1, crate::loops::from_onnx),
+            OnnxMapping::range("Scan", 8, 8, crate::scans::scan_8),
+            OnnxMapping::new("Scan", 9, crate::scans::scan_9),
+            OnnxMapping::new("SequenceMap", 17, crate::scans::sequence_map),
+        ]
     }
 
     fn cases() -> Vec<Case> {

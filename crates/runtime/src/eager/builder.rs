@@ -14,6 +14,17 @@ pub enum Value {
     Tensor(Tensor),
     /// Tensors of one dtype.
     Sequence(Arc<Sequence>),
+    /// A value that may be absent.
+    Optional(Arc<Maybe>),
+}
+
+/// A value that may be absent, of which the kind is known.
+#[derive(Clone, Debug)]
+pub struct Maybe {
+    /// What is known of the optional.
+    pub fact: Fact,
+    /// The value.
+    pub value: Option<Value>,
 }
 
 /// Tensors of one dtype; the dtype is kept for empty ones.
@@ -50,15 +61,19 @@ impl Value {
         match self {
             Value::Tensor(t) => t.var(),
             Value::Sequence(s) => Var::Live(s.clone() as Arc<dyn Any + Send + Sync>),
+            Value::Optional(v) => Var::Live(v.clone() as Arc<dyn Any + Send + Sync>),
         }
     }
 
     /// From a variable of an eager builder.
     pub fn from_var(var: &Var) -> Result<Value> {
-        if let Var::Live(any) = var
-            && let Ok(sequence) = any.clone().downcast::<Sequence>()
-        {
-            return Ok(Value::Sequence(sequence));
+        if let Var::Live(any) = var {
+            if let Ok(sequence) = any.clone().downcast::<Sequence>() {
+                return Ok(Value::Sequence(sequence));
+            }
+            if let Ok(maybe) = any.clone().downcast::<Maybe>() {
+                return Ok(Value::Optional(maybe));
+            }
         }
         Tensor::from_var(var).map(Value::Tensor)
     }
@@ -110,6 +125,7 @@ impl Builder for EagerBuilder {
         match Value::from_var(var)? {
             Value::Tensor(t) => Ok(t.fact()),
             Value::Sequence(s) => Ok(s.fact()),
+            Value::Optional(v) => Ok(v.fact.clone()),
         }
     }
 

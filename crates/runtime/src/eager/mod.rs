@@ -6,7 +6,7 @@ mod fast;
 mod record;
 mod sequence;
 
-pub use builder::{EagerBuilder, Sequence, Value};
+pub use builder::{EagerBuilder, Maybe, Sequence, Value};
 
 use lampyr_backend::{Accepts, Arg, ArgInfo, Backend, Choice, Kernel, Launch, Reason, resolve};
 use lampyr_base::{DType, Error, Layout, Result, ResultExt, Shape};

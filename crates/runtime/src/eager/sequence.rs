@@ -1,10 +1,15 @@
-use lampyr_base::{Error, Result};
+use std::sync::Arc;
+
+use lampyr_base::{DType, Dim, Error, Result};
 use lampyr_ir::{Builder, Op, Var, Vars};
-use lampyr_ops::build::{SequenceAt, SequenceConstruct, SequenceEmpty, SequenceInsert, SequenceLength};
+use lampyr_ops::build::{
+    ConcatFromSequence, Optional, OptionalGetElement, OptionalHasElement, OptionalNone, SequenceAt, SequenceConstruct,
+    SequenceEmpty, SequenceErase, SequenceInsert, SequenceLength, SplitToSequence, concat, squeeze, unsqueeze,
+};
 use smallvec::smallvec;
 
 use super::builder::Value;
-use super::{EagerBuilder, Sequence};
+use super::{EagerBuilder, Maybe, Sequence};
 use crate::promote::Scalar;
 use crate::tensor::Tensor;
 
@@ -22,11 +27,12 @@ pub(super) fn control(b: &mut EagerBuilder, op: &dyn Op, inputs: &[Var]) -> Resu
     }
 }
 
-fn sequence(b: &EagerBuilder, op: &dyn Op, inputs: &[Var], inferred: &lampyr_ir::Facts) -> Result<Option<Value>> {
+fn sequence(b: &mut EagerBuilder, op: &dyn Op, inputs: &[Var], inferred: &lampyr_ir::Facts) -> Result<Option<Value>> {
     let any = op.as_any();
     let items = |i: usize| match Value::from_var(&inputs[i])? {
         Value::Sequence(s) => Ok(s),
         Value::Tensor(_) => Err(Error::dtype("got a tensor where a sequence is needed")),
+        Value::Optional(_) => Err(Error::dtype("got an optional where a sequence is needed")),
     };
     let position = |i: usize| inputs.get(i).map(|v| Tensor::from_var(v)?.item().map(|p| p as i64)).transpose();
     let dtype = inferred[0].dtype();
@@ -57,8 +63,61 @@ fn sequence(b: &EagerBuilder, op: &dyn Op, inputs: &[Var], inferred: &lampyr_ir:
     } else if any.is::<SequenceLength>() {
         let n = items(0)?.items.len() as i64;
         Value::Tensor(Tensor::scalar(Scalar::Int(n), dtype, b.device)?)
+    } else if any.is::<SequenceErase>() {
+        let mut list = items(0)?.items.clone();
+        list.remove(lampyr_ops::common::element(position(1)?.unwrap_or(-1), list.len())?);
+        Value::sequence(dtype, list)
+    } else if let Some(op) = any.downcast_ref::<SplitToSequence>() {
+        parts(b, op, inputs, dtype)?
+    } else if let Some(op) = any.downcast_ref::<ConcatFromSequence>() {
+        let mut list: Vec<Var> = items(0)?.items.iter().map(Tensor::var).collect();
+        if list.is_empty() {
+            return Err(Error::value("an empty sequence gives no tensor"));
+        }
+        if op.new_axis {
+            list = list.iter().map(|v| unsqueeze(b, v, &[op.axis])).collect::<Result<_>>()?;
+        }
+        Value::from_var(&concat(b, &list, op.axis)?)?
+    } else if any.is::<Optional>() {
+        Value::Optional(Arc::new(Maybe { fact: inferred[0].clone(), value: Some(Value::from_var(&inputs[0])?) }))
+    } else if any.is::<OptionalNone>() {
+        Value::Optional(Arc::new(Maybe { fact: inferred[0].clone(), value: None }))
+    } else if any.is::<OptionalGetElement>() {
+        match Value::from_var(&inputs[0])? {
+            Value::Optional(v) => v.value.clone().ok_or_else(|| Error::value("the optional value is absent"))?,
+            other => other,
+        }
+    } else if any.is::<OptionalHasElement>() {
+        let there = !matches!(Value::from_var(&inputs[0])?, Value::Optional(v) if v.value.is_none());
+        Value::Tensor(Tensor::scalar(Scalar::Bool(there), dtype, b.device)?)
     } else {
         return Ok(None);
     };
     Ok(Some(made))
+}
+
+fn parts(b: &mut EagerBuilder, op: &SplitToSequence, inputs: &[Var], dtype: DType) -> Result<Value> {
+    let fact = (b as &mut dyn Builder).tensor_fact(&inputs[0])?;
+    let axis = lampyr_ops::common::axis(op.axis, fact.rank())?;
+    let n = fact.shape.get(axis).and_then(Dim::known).unwrap_or(0);
+    let sizes: Vec<i64> = match inputs.get(1) {
+        None => vec![1; n.max(0) as usize],
+        Some(sizes) => {
+            let number = (b as &mut dyn Builder).tensor_fact(sizes)?.rank() == 0;
+            let list = Tensor::from_var(sizes)?.to_host()?.to_i64();
+            match list.as_slice() {
+                [each] if number && *each < 1 => {
+                    return Err(Error::value(format!("parts of {each} elements")).with_expected("1 or more"));
+                }
+                [each] if number => (0..n).step_by(*each as usize).map(|start| (*each).min(n - start)).collect(),
+                _ => list,
+            }
+        }
+    };
+    let sizes: Vec<Dim> = sizes.into_iter().map(Dim::Known).collect();
+    let mut list = lampyr_ops::build::split(b, &inputs[0], op.axis, &sizes)?;
+    if inputs.len() == 1 && !op.keepdims {
+        list = list.iter().map(|v| squeeze(b, v, &[op.axis])).collect::<Result<_>>()?;
+    }
+    Ok(Value::sequence(dtype, list.iter().map(Tensor::from_var).collect::<Result<_>>()?))
 }
