@@ -238,7 +238,7 @@ impl Writer {
                     attr.t = Some(write("", v));
                     AttributeType::Tensor
                 }
-                OnnxAttr::Graph(_) => {
+                OnnxAttr::Graph(_) | OnnxAttr::Type(_) => {
                     self.lacks(format!("sub-graphs of {}", export.op_type), node);
                     AttributeType::Graph
                 }

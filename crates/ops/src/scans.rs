@@ -219,9 +219,7 @@ pub(crate) fn sequence_map(node: &dyn OnnxNode, b: &mut dyn Builder, inputs: &[O
     }
     let mut args = Vec::new();
     for (k, x) in all.iter().enumerate() {
-        let fact = b.fact(x)?;
-        let whole = g.input(&format!("input{k}"), fact.clone());
-        args.push(whole);
+        args.push(g.input(&format!("input{k}"), b.fact(x)?));
     }
     for (k, x) in body.captured.iter().enumerate() {
         args.push(g.input(&format!("outer{k}"), b.fact(x)?));

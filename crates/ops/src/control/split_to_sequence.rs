@@ -6,7 +6,7 @@ use lampyr_ir::onnx::{OnnxAttr, OnnxExport, OnnxMapping, optional, required};
 use lampyr_ir::{
     Arity, Attrs, Builder, Class, Fact, Facts, Gradient, HostTensor, HostValue, Op, OpType, SequenceFact, Var,
 };
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::build::Split;
 use crate::common;
@@ -41,7 +41,7 @@ impl Op for SplitToSequence {
     fn infer(&self, inputs: &[&Fact]) -> Result<Facts> {
         let x = inputs[0].as_tensor()?;
         let axis = common::axis(self.axis, x.rank())?;
-        let mut shape: Vec<Option<Dim>> = x.shape.iter().cloned().map(Some).collect();
+        let mut shape: SmallVec<[Option<Dim>; 4]> = x.shape.iter().cloned().map(Some).collect();
         match inputs.get(1) {
             Some(sizes) => {
                 let sizes = sizes.as_tensor()?;

@@ -97,14 +97,15 @@ fn sequence(b: &mut EagerBuilder, op: &dyn Op, inputs: &[Var], inferred: &lampyr
 }
 
 fn parts(b: &mut EagerBuilder, op: &SplitToSequence, inputs: &[Var], dtype: DType) -> Result<Value> {
-    let fact = (b as &mut dyn Builder).tensor_fact(&inputs[0])?;
-    let axis = lampyr_ops::common::axis(op.axis, fact.rank())?;
-    let n = fact.shape.get(axis).and_then(Dim::known).unwrap_or(0);
+    let x = Tensor::from_var(&inputs[0])?;
+    let axis = lampyr_ops::common::axis(op.axis, x.shape().len())?;
+    let n = x.shape().get(axis).map_or(0, |&n| n as i64);
     let sizes: Vec<i64> = match inputs.get(1) {
-        None => vec![1; n.max(0) as usize],
+        None => vec![1; n as usize],
         Some(sizes) => {
-            let number = (b as &mut dyn Builder).tensor_fact(sizes)?.rank() == 0;
-            let list = Tensor::from_var(sizes)?.to_host()?.to_i64();
+            let sizes = Tensor::from_var(sizes)?;
+            let number = sizes.shape().is_empty();
+            let list = sizes.to_host()?.to_i64();
             match list.as_slice() {
                 [each] if number && *each < 1 => {
                     return Err(Error::value(format!("parts of {each} elements")).with_expected("1 or more"));
