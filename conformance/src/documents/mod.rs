@@ -1,6 +1,7 @@
-//! Files generated from the registry: the table of ops and the stub of the Python functions.
+//! Files generated from the registry: the tables of ops and of ONNX operators, and the stub of the Python functions.
 
 mod facts;
+mod onnx;
 mod stub;
 mod table;
 
@@ -22,6 +23,7 @@ pub fn all() -> Vec<Document> {
     let ops = facts::gather();
     vec![
         Document { path: "docs/ops.md", text: table::render(&ops) },
+        Document { path: "docs/onnx-support.md", text: onnx::render(&ops) },
         Document { path: "python/lampyr/_ops.pyi", text: stub::render(&ops) },
     ]
 }

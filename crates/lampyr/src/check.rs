@@ -37,6 +37,13 @@ impl Check {
 
     fn of(model: Result<Model>, list: impl FnOnce() -> Vec<Problem>) -> Check {
         let mut check = Check::default();
+        let model = match model {
+            Ok(model) if model.depends_on_values() => {
+                check.model = Some(model);
+                return check;
+            }
+            other => other,
+        };
         match model.and_then(|model| model.session().map(|session| (model, session))) {
             Ok((model, session)) => {
                 for p in &session.executable().report().placements {

@@ -129,6 +129,11 @@ impl Model {
         }
     }
 
+    /// Whether the graph depends on the values of inputs, so that it is made and compiled when these are given.
+    pub fn depends_on_values(&self) -> bool {
+        self.by_value.is_some()
+    }
+
     /// Inputs in order.
     pub fn inputs(&self) -> &[Port] {
         &self.inputs

@@ -19,6 +19,7 @@ mod resizing;
 pub mod sample;
 mod running;
 pub mod scatter;
+mod scans;
 pub mod window;
 
 ops! {
@@ -224,6 +225,13 @@ ops! {
         sequence_insert: SequenceInsert,
         sequence_at: SequenceAt,
         sequence_length: SequenceLength,
+        sequence_erase: SequenceErase,
+        split_to_sequence: SplitToSequence,
+        concat_from_sequence: ConcatFromSequence,
+        optional: Optional,
+        optional_none: OptionalNone,
+        optional_get_element: OptionalGetElement,
+        optional_has_element: OptionalHasElement,
     }
 
     /// Random numbers.
