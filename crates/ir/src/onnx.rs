@@ -106,7 +106,7 @@ impl dyn OnnxNode + '_ {
             None => Ok(None),
             Some(OnnxAttr::Int(v)) => match dtype_from_onnx(*v as i32) {
                 Some(d) => Ok(Some(d)),
-                None => Err(Error::unsupported(format!("ONNX data type {v}")).with_op(self.op_type())),
+                None => Err(Error::unsupported(unknown_dtype(*v as i32)).with_op(self.op_type())),
             },
             Some(_) => Err(self.wrong(name, "a data type")),
         }
@@ -209,6 +209,30 @@ pub fn dtype_from_onnx(code: i32) -> Option<DType> {
         16 => DType::BF16,
         _ => return None,
     })
+}
+
+/// Name of an element type number that no [`DType`] stands for.
+pub fn unknown_dtype(code: i32) -> String {
+    let name = match code {
+        0 => return "an undefined data type".to_string(),
+        8 => "STRING",
+        14 => "COMPLEX64",
+        15 => "COMPLEX128",
+        17 => "FLOAT8E4M3FN",
+        18 => "FLOAT8E4M3FNUZ",
+        19 => "FLOAT8E5M2",
+        20 => "FLOAT8E5M2FNUZ",
+        21 => "UINT4",
+        22 => "INT4",
+        23 => "FLOAT4E2M1",
+        24 => "FLOAT8E8M0",
+        25 => "UINT2",
+        26 => "INT2",
+        27 => "FLOAT6E2M3",
+        28 => "FLOAT6E3M2",
+        _ => return format!("data type number {code}"),
+    };
+    format!("data type {name}")
 }
 
 /// The `TensorProto.DataType` number of a data type.

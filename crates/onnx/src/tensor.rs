@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lampyr_base::{DType, Error, Result, num_elements};
-use lampyr_ir::onnx::{dtype_from_onnx, dtype_to_onnx};
+use lampyr_ir::onnx::{dtype_from_onnx, dtype_to_onnx, unknown_dtype};
 use lampyr_ir::{HostBytes, HostTensor, Numbers};
 use prost::bytes::Bytes;
 
@@ -16,25 +16,6 @@ impl HostBytes for Raw {
     fn bytes(&self) -> &[u8] {
         &self.0
     }
-}
-
-/// Name of an element type number that no [`DType`] stands for.
-pub fn unknown_dtype(code: i32) -> String {
-    let name = match code {
-        0 => "an undefined data type",
-        8 => "data type STRING",
-        14 => "data type COMPLEX64",
-        15 => "data type COMPLEX128",
-        17 => "data type FLOAT8E4M3FN",
-        18 => "data type FLOAT8E4M3FNUZ",
-        19 => "data type FLOAT8E5M2",
-        20 => "data type FLOAT8E5M2FNUZ",
-        21 => "data type UINT4",
-        22 => "data type INT4",
-        23 => "data type FLOAT4E2M1",
-        _ => return format!("data type number {code}"),
-    };
-    name.to_string()
 }
 
 /// The element type with this number.

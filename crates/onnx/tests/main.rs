@@ -1,5 +1,6 @@
 //! Reading and writing models.
 
+mod by_value;
 mod check;
 mod digits;
 mod malformed;

@@ -12,6 +12,8 @@ mod loops;
 mod macros;
 mod onnx_attention;
 mod onnx_recurrent;
+pub mod onnx_broadcast;
+mod onnx_tables;
 pub mod philox;
 pub mod positions;
 pub mod registry;

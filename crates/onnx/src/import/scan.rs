@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 
 use lampyr_base::{Error, Missing, Result};
-use lampyr_ir::onnx::dtype_from_onnx;
+use lampyr_ir::onnx::{dtype_from_onnx, unknown_dtype};
 use lampyr_ops::registry;
 
 use super::names::node_name;
 use super::{Importer, Opsets, domain};
 use crate::pb::{AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto, TypeProto, TypeValue};
-use crate::tensor::unknown_dtype;
 
 /// What is missing, with the nodes that need it.
 #[derive(Default)]

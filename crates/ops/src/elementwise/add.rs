@@ -73,6 +73,10 @@ impl OpType for Add {
 
     fn onnx() -> Vec<OnnxMapping> {
         vec![
+            OnnxMapping::range("Add", 1, 6, |node, b, inputs| {
+                let (x, y) = crate::onnx_broadcast::operands(node, b, inputs)?;
+                Ok(smallvec![add(b, &x, &y)?])
+            }),
             OnnxMapping::new("Add", 7, |_, b, x| Ok(smallvec![add(b, &required(x, 0)?, &required(x, 1)?)?])),
             OnnxMapping::new("Sum", 6, |_, b, x| Ok(smallvec![common::onnx_fold(b, x, add)?])),
             OnnxMapping::new("Mean", 6, |_, b, x| {

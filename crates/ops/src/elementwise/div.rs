@@ -44,7 +44,13 @@ impl Op for Div {
     }
 
     fn reference(&self, inputs: &[HostValue]) -> Result<Vec<HostValue>> {
-        common::reference_binary(inputs, None, |x, y| x / y, |x, y| x.checked_div(y).unwrap_or(if y == 0 { 0 } else { x }), |x, y| x.checked_div(y).unwrap_or(0))
+        common::reference_binary(
+            inputs,
+            None,
+            |x, y| x / y,
+            |x, y| x.checked_div(y).unwrap_or(if y == 0 { 0 } else { x }),
+            |x, y| x.checked_div(y).unwrap_or(0),
+        )
     }
 
     fn gradient(&self) -> Gradient {
@@ -85,7 +91,13 @@ impl OpType for Div {
     const PROMOTE: Promote = Promote::Float;
 
     fn onnx() -> Vec<OnnxMapping> {
-        vec![OnnxMapping::new("Div", 7, |_, b, x| Ok(smallvec![div(b, &required(x, 0)?, &required(x, 1)?)?]))]
+        vec![
+            OnnxMapping::range("Div", 1, 6, |node, b, inputs| {
+                let (x, y) = crate::onnx_broadcast::operands(node, b, inputs)?;
+                Ok(smallvec![div(b, &x, &y)?])
+            }),
+            OnnxMapping::new("Div", 7, |_, b, x| Ok(smallvec![div(b, &required(x, 0)?, &required(x, 1)?)?])),
+        ]
     }
 
     fn cases() -> Vec<lampyr_ir::case::Case> {

@@ -76,7 +76,13 @@ impl OpType for Mul {
     const PROMOTE: Promote = Promote::Common;
 
     fn onnx() -> Vec<OnnxMapping> {
-        vec![OnnxMapping::new("Mul", 7, |_, b, x| Ok(smallvec![mul(b, &required(x, 0)?, &required(x, 1)?)?]))]
+        vec![
+            OnnxMapping::range("Mul", 1, 6, |node, b, inputs| {
+                let (x, y) = crate::onnx_broadcast::operands(node, b, inputs)?;
+                Ok(smallvec![mul(b, &x, &y)?])
+            }),
+            OnnxMapping::new("Mul", 7, |_, b, x| Ok(smallvec![mul(b, &required(x, 0)?, &required(x, 1)?)?])),
+        ]
     }
 
     fn cases() -> Vec<lampyr_ir::case::Case> {

@@ -75,7 +75,13 @@ impl OpType for Sub {
     const PROMOTE: Promote = Promote::Common;
 
     fn onnx() -> Vec<OnnxMapping> {
-        vec![OnnxMapping::new("Sub", 7, |_, b, x| Ok(smallvec![sub(b, &required(x, 0)?, &required(x, 1)?)?]))]
+        vec![
+            OnnxMapping::range("Sub", 1, 6, |node, b, inputs| {
+                let (x, y) = crate::onnx_broadcast::operands(node, b, inputs)?;
+                Ok(smallvec![sub(b, &x, &y)?])
+            }),
+            OnnxMapping::new("Sub", 7, |_, b, x| Ok(smallvec![sub(b, &required(x, 0)?, &required(x, 1)?)?])),
+        ]
     }
 
     fn cases() -> Vec<lampyr_ir::case::Case> {

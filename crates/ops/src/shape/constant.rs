@@ -88,6 +88,10 @@ impl OpType for Constant {
                 let value = b.constant(value)?;
                 Ok(smallvec![expand(b, &value, shape)?])
             }),
+            OnnxMapping::new("HannWindow", 17, crate::onnx_tables::hann),
+            OnnxMapping::new("HammingWindow", 17, crate::onnx_tables::hamming),
+            OnnxMapping::new("BlackmanWindow", 17, crate::onnx_tables::blackman),
+            OnnxMapping::new("MelWeightMatrix", 17, crate::onnx_tables::mel_weights),
         ]
     }
 
