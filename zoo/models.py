@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from zoo import text, vision
 from zoo.text import tokens
-from zoo.vision import pictures
+from zoo.vision import noise
 
 SEED = 20240817
 
@@ -44,7 +44,7 @@ def image(size: int, small_size: int, batch: int = 1) -> Callable[[bool, Sizes],
 
     def make(small: bool, sizes: Sizes) -> Inputs:
         side = small_size if small else size
-        return pictures(sizes.get("batch", 2 if small else batch), 3, side, side)
+        return (noise(sizes.get("batch", 2 if small else batch), 3, side, side),)
 
     return make
 
@@ -56,7 +56,7 @@ def classifier(build: Callable[[bool], nn.Module], size: int = 224, small_size: 
         image(size, small_size),
         ("image",),
         dynamic={"image": {0: "batch"}},
-        small_trials=({"batch": 1}, {"batch": 3}),
+        small_trials=({"batch": 1},),
     )
 
 
@@ -105,36 +105,36 @@ def recurrent(build: Callable[[bool], nn.Module]) -> Entry:
 
 def rows(small: bool, sizes: Sizes) -> Inputs:
     """Rows of features."""
-    return (torch.randn(sizes.get("batch", 3 if small else 32), 8 if small else 512).half().float(),)
+    return (noise(sizes.get("batch", 3 if small else 32), 8 if small else 512),)
 
 
 def series(small: bool, sizes: Sizes) -> Inputs:
     """A time series."""
     shape = (2, 4, sizes.get("time", 24)) if small else (1, 16, sizes.get("time", 1024))
-    return (torch.randn(shape).half().float(),)
+    return (noise(*shape),)
 
 
 def rounds(small: bool, sizes: Sizes) -> Inputs:
     """Rows and how often to run."""
-    x = torch.randn(2 if small else 8, 8 if small else 256).half().float()
+    x = noise(2 if small else 8, 8 if small else 256)
     return x, torch.tensor(sizes.get("times", 5), dtype=torch.int64)
 
 
 def frames(small: bool, sizes: Sizes) -> Inputs:
     """Two pictures."""
     side = (64, 64) if small else (224, 320)
-    first = (torch.rand(1, 3, *side) * 2 - 1).half().float()
+    first = noise(1, 3, *side) / 4
     return first, torch.roll(first, 2, -1)
 
 
 def scene(small: bool, sizes: Sizes) -> Inputs:
     """One picture without a batch dimension."""
-    return (torch.rand(3, *((32, 40) if small else (320, 320))).half().float(),)
+    return (noise(3, *((32, 40) if small else (320, 320))) / 8 + 0.5,)
 
 
 def mel(small: bool, sizes: Sizes) -> Inputs:
     """Thirty seconds of mel features."""
-    return (torch.randn((2, 8, 40) if small else (1, 80, 3000)).half().float(),)
+    return (noise(*((2, 8, 40) if small else (1, 80, 3000))),)
 
 
 ZOO: dict[str, Entry] = {

@@ -2,7 +2,7 @@
 
 python -m zoo.small FOLDER [NAMES]
 
-Keys are `TRIAL.in.NAME` and `TRIAL.out.NAME`. Inputs are stored in the smallest type that holds them. Of a large
+Keys are `TRIAL.in.NAME` and `TRIAL.out.NAME`. Inputs are integers: the numbers of a float input times 16. Of a large
 output every `step`-th element is stored, flat; the metadata has `shape` and `step` of each output.
 """
 
@@ -23,7 +23,16 @@ from zoo.models import ZOO, built, example
 
 KEPT = 160
 TOTAL = 1_000_000
-CODES = {"float16": "F16", "float32": "F32", "uint8": "U8", "int32": "I32", "int64": "I64", "bool": "BOOL"}
+STEP = 16
+CODES = {
+    "int8": "I8",
+    "float16": "F16",
+    "float32": "F32",
+    "uint8": "U8",
+    "int32": "I32",
+    "int64": "I64",
+    "bool": "BOOL",
+}
 
 
 def strip(model: onnx.ModelProto) -> None:
@@ -65,11 +74,21 @@ def strip(model: onnx.ModelProto) -> None:
 
 
 def smallest(array: np.ndarray) -> np.ndarray:
-    """The array in the smallest type that holds its values."""
-    for dtype in (np.float16,) if array.dtype.kind == "f" else (np.uint8, np.int32):
-        if array.dtype.kind != "b" and np.array_equal(array.astype(dtype).astype(array.dtype), array):
+    """Whole numbers in the smallest type that holds them."""
+    for dtype in (np.uint8, np.int32) if array.dtype == np.int64 else ():
+        if np.array_equal(array.astype(dtype), array):
             return array.astype(dtype)
     return array
+
+
+def whole(array: np.ndarray) -> np.ndarray:
+    """Inputs as they are stored: numbers that are no integers times `STEP`."""
+    if array.dtype.kind != "f":
+        return smallest(array)
+    steps = (array * STEP).astype(np.int8)
+    if not np.array_equal(steps.astype(array.dtype) / STEP, array):
+        raise SystemExit("an input is no small multiple of 1 / STEP")
+    return steps
 
 
 def save(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
@@ -112,7 +131,7 @@ def write(name: str, folder: Path) -> int:
             if a.shape != b.shape or not error < 1e-4:
                 raise SystemExit(f"{name} {sizes} {output}: ONNX Runtime differs from torch ({a.shape} {error:.1e})")
         for n, array in feeds.items():
-            arrays[f"{trial}.in.{n}"] = smallest(array)
+            arrays[f"{trial}.in.{n}"] = whole(array)
         for n, array in zip(entry.outputs, made, strict=True):
             step = max(1, array.size // KEPT) | 1
             key = f"{trial}.out.{n}"

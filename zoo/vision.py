@@ -26,9 +26,9 @@ from torchvision.models.squeezenet import Fire
 from torchvision.ops import Conv2dNormActivation
 
 
-def pictures(*shape: int) -> tuple[Tensor, ...]:
-    """One batch of noise pictures, representable in float16."""
-    return (torch.randn(*shape).half().float(),)
+def noise(*shape: int) -> Tensor:
+    """Normal noise in steps of a half."""
+    return (2 * torch.randn(*shape)).round() / 2
 
 
 class SmallResNet(nn.Module):
@@ -124,7 +124,7 @@ def regnet_y_400mf(small: bool) -> nn.Module:
     """RegNetY-400MF (Radosavovic et al. 2020)."""
     if not small:
         return torchvision.models.regnet_y_400mf()
-    params = regnet.BlockParams([1, 1], [8, 16], [4, 8], [2, 2], [1.0, 1.0], 0.25)
+    params = regnet.BlockParams([1, 1], [8, 16], [4, 8], [1.0, 1.0], [2, 2], 0.25)
     return regnet.RegNet(params, 10, stem_width=8)
 
 
