@@ -1,8 +1,9 @@
-//! Batch normalisation with constant statistics behind a contraction with constant weights becomes part of the weights.
+//! Batch normalisation with constant statistics behind a contraction with constant weights becomes part of the weights;
+//! elsewhere it becomes one product and one sum, which fuse with their neighbours.
 
 use lampyr_base::{DType, Result};
 use lampyr_ir::{Builder, Graph, HostTensor, Node, NodeId, Patch, ValueId, Var};
-use lampyr_ops::build::{BatchNorm, Conv, Gemm, Matmul};
+use lampyr_ops::build::{BatchNorm, Conv, Gemm, Matmul, add, mul};
 
 use super::Context;
 
@@ -55,14 +56,38 @@ fn vector(dtype: DType, values: &[f64]) -> Result<HostTensor> {
 
 fn fold(graph: &Graph, norm: &Node) -> Result<Option<Patch>> {
     let (Some(x), Some(y)) = (norm.inputs.first().copied(), norm.outputs.first().copied()) else { return Ok(None) };
-    let Some((main, _)) = graph.producer(x) else { return Ok(None) };
-    let only_reader = graph.nodes().filter(|(_, n)| n.inputs.contains(&x)).count() == 1;
     let others_read = norm.outputs[1..].iter().any(|v| graph.nodes().any(|(_, n)| n.inputs.contains(v)));
-    if !only_reader || others_read || graph.outputs().contains(&x) {
+    if others_read {
         return Ok(None);
     }
     let Some((factor, shift)) = affine(graph, norm) else { return Ok(None) };
-    rewrite(graph, main, y, &factor, &shift)
+    let only_reader = graph.nodes().filter(|(_, n)| n.inputs.contains(&x)).count() == 1;
+    if let Some((main, _)) = graph.producer(x).filter(|_| only_reader && !graph.outputs().contains(&x))
+        && let Some(patch) = rewrite(graph, main, y, &factor, &shift)?
+    {
+        return Ok(Some(patch));
+    }
+    written_out(graph, norm, &factor, &shift)
+}
+
+/// `x * factor + shift`.
+fn written_out(graph: &Graph, norm: &Node, factor: &[f64], shift: &[f64]) -> Result<Option<Patch>> {
+    let (Some(x), Some(y)) = (norm.inputs.first().copied(), norm.outputs.first().copied()) else { return Ok(None) };
+    let (dtype, Some(rank)) = (graph.fact(x).dtype(), rank(graph, x)) else { return Ok(None) };
+    if !matches!(dtype, DType::F32 | DType::F64) || graph.fact(y).dtype() != dtype || rank < 2 {
+        return Ok(None);
+    }
+    let mut shape = vec![1; rank - 1];
+    shape[0] = factor.len();
+    let mut patch = Patch::new(format!("batch norm {} written out", norm.name));
+    patch.scope(&norm.name);
+    let x = patch.tap(graph, x)?;
+    let factor = patch.constant(HostTensor::from_f64(dtype, &shape, factor)?)?;
+    let shift = patch.constant(HostTensor::from_f64(dtype, &shape, shift)?)?;
+    let scaled = mul(&mut patch, &x, &factor)?;
+    let made = add(&mut patch, &scaled, &shift)?;
+    patch.replace(y, &made)?;
+    Ok(Some(patch))
 }
 
 fn rewrite(graph: &Graph, main: NodeId, y: ValueId, factor: &[f64], shift: &[f64]) -> Result<Option<Patch>> {

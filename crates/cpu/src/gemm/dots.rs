@@ -10,7 +10,9 @@ use crate::simd::{Job, Level, Tier, run};
 /// Sums kept side by side; their number fixes the bits.
 const LANES: usize = 32;
 /// Columns of one task.
-const COLUMNS: usize = 64;
+const COLUMNS: usize = 16;
+/// Multiply-adds of one chunk; the right side is read only once, so memory sets the pace.
+const GRAIN: usize = 64 * 1024;
 /// Most rows for which this beats packing.
 pub const MOST_ROWS: usize = 8;
 
@@ -124,7 +126,7 @@ pub unsafe fn dots<E: Compute, S: Store<E>>(dots: &Dots<E, S>) {
     }
     let (all, c, tier) = (All(dots), Shared(dots.c), Tier::current());
     let blocks = n.div_ceil(COLUMNS);
-    let grain = (256 * 1024 / (m * k * COLUMNS).max(1)).max(1);
+    let grain = (GRAIN / (m * k * COLUMNS).max(1)).max(1);
     ThreadPool::global().parallel_ranges(batch * blocks, grain, |range| {
         for i in range {
             let (batch, first) = (i / blocks, i % blocks * COLUMNS);

@@ -104,6 +104,7 @@ struct Panels<E> {
     /// Elements from one panel to the next.
     next: usize,
     step: isize,
+    offsets: *const isize,
 }
 
 impl<E: Compute, S: Store<E>> Run<'_, E, S> {
@@ -150,7 +151,8 @@ impl<E: Compute, S: Store<E>> Run<'_, E, S> {
         let (c, c_step) = if !plan.narrow { (result.cast::<E>(), problem.c_step) } else { (own, plan.columns) };
         // SAFETY: `c` has `rows` rows of `columns` elements, in the result or in scratch; panels are those of the plan.
         unsafe {
-            if let Some(start) = problem.start {
+            let bias = problem.start.filter(|_| plan.k > 0).and_then(|start| start.rows(batch));
+            if let Some(start) = problem.start.filter(|_| bias.is_none()) {
                 for i in 0..rows {
                     let to = c.add(i * c_step);
                     // The slice must not cover uninitialised memory.
@@ -170,11 +172,13 @@ impl<E: Compute, S: Store<E>> Run<'_, E, S> {
                     a: left.first,
                     b: right.first,
                     b_step: right.step,
+                    offsets: right.offsets,
                     c,
                     c_step,
                     columns: plan.width,
                     alpha: problem.alpha,
-                    accumulate: k > 0 || problem.start.is_some(),
+                    accumulate: k > 0 || (problem.start.is_some() && bias.is_none()),
+                    bias: std::ptr::null(),
                 };
                 for (j, at) in (0..columns).step_by(plan.width).enumerate() {
                     tile.columns = plan.width.min(columns - at);
@@ -188,11 +192,14 @@ impl<E: Compute, S: Store<E>> Run<'_, E, S> {
                         }
                         (tile.b, tile.b_step) = (right_scratch, plan.width as isize);
                     }
+                    let kernels = self.kernels.of(tile.columns, plan.scattered);
                     for (i, down) in (0..rows).step_by(plan.height).enumerate() {
                         tile.a = left.first.wrapping_add(i * left.next);
                         tile.c = c.add(down * c_step + at);
-                        let height = plan.height.min(rows - down);
-                        (self.kernels.rows[height - 1])(&tile);
+                        if let Some(bias) = bias.filter(|_| k == 0) {
+                            tile.bias = bias.add(row + down);
+                        }
+                        (kernels[plan.height.min(rows - down) - 1])(&tile);
                     }
                 }
             }
@@ -239,7 +246,7 @@ impl<E: Compute, S: Store<E>> Run<'_, E, S> {
             }
             _ => self.left.at(batch % plan.distinct.0 * plan.left_size() + inside),
         };
-        Panels { first, next, step: 0 }
+        Panels { first, next, step: 0, offsets: std::ptr::null() }
     }
 
     unsafe fn right_panels(
@@ -256,10 +263,17 @@ impl<E: Compute, S: Store<E>> Run<'_, E, S> {
         let inside = plan.n.next_multiple_of(plan.width) * k + column * depth;
         let first = match (plan.right, &self.problem.right) {
             (_, Side::Packed(p)) => p.matrix(batch).wrapping_add(inside),
+            (Packing::Never, Side::Operand(o)) if plan.scattered => {
+                if let Some((data, offsets)) = o.scattered(batch) {
+                    let offsets = offsets.get(k..k + depth).map_or(std::ptr::null(), <[isize]>::as_ptr);
+                    return Panels { first: data.wrapping_add(column), next: plan.width, step: 0, offsets };
+                }
+                scratch
+            }
             (Packing::Never, Side::Operand(o)) => {
                 if let Some((data, step)) = o.direct(batch) {
                     let first = data.wrapping_offset(k as isize * step + column as isize);
-                    return Panels { first, next: plan.width, step };
+                    return Panels { first, next: plan.width, step, offsets: std::ptr::null() };
                 }
                 scratch
             }
@@ -278,6 +292,6 @@ impl<E: Compute, S: Store<E>> Run<'_, E, S> {
             }
             _ => self.right.at(batch % plan.distinct.1 * plan.right_size() + inside),
         };
-        Panels { first, next, step }
+        Panels { first, next, step, offsets: std::ptr::null() }
     }
 }

@@ -14,6 +14,8 @@ pub struct Tile<E> {
     pub b: *const E,
     /// Elements from one row of the right panel to the next.
     pub b_step: isize,
+    /// Where the rows of the right panel begin, in elements from `b` on, for kernels that take no `b_step`.
+    pub offsets: *const isize,
     /// First element of the result tile; columns are contiguous.
     pub c: *mut E,
     /// Elements from one row of the result to the next.
@@ -24,6 +26,8 @@ pub struct Tile<E> {
     pub alpha: E,
     /// Whether the result is added to what is there.
     pub accumulate: bool,
+    /// One value per row to start from instead; may be null.
+    pub bias: *const E,
 }
 
 /// An inner kernel.
@@ -34,7 +38,13 @@ pub type Micro<E> = unsafe fn(&Tile<E>);
 pub struct Kernels<E: 'static> {
     /// Kernels for 1, 2, ... rows.
     pub rows: &'static [Micro<E>],
-    /// Columns of all of them.
+    /// The same for at most half as many columns.
+    pub half: &'static [Micro<E>],
+    /// As `rows`, with a right panel whose rows lie anywhere.
+    pub scattered: &'static [Micro<E>],
+    /// The same for at most half as many columns.
+    pub scattered_half: &'static [Micro<E>],
+    /// Columns of the widest of them.
     pub width: usize,
 }
 
@@ -43,18 +53,40 @@ impl<E> Kernels<E> {
     pub fn height(&self) -> usize {
         self.rows.len()
     }
+
+    /// Rows of a panel of a matrix with `m` rows: all panels but the last have as many, and that one hardly fewer.
+    pub fn height_for(&self, m: usize) -> usize {
+        m.div_ceil(m.div_ceil(self.height()).max(1)).max(1)
+    }
+
+    /// The kernels for this many columns.
+    #[inline]
+    pub fn of(&self, columns: usize, scattered: bool) -> &'static [Micro<E>] {
+        match (2 * columns <= self.width, scattered) {
+            (false, false) => self.rows,
+            (true, false) => self.half,
+            (false, true) => self.scattered,
+            (true, true) => self.scattered_half,
+        }
+    }
 }
 
 /// # Safety
 /// The instruction set of `V` must be there and the pointers of `t` valid as documented.
 #[inline(always)]
-unsafe fn micro<V: Vector, const ROWS: usize, const VECTORS: usize>(t: &Tile<V::E>) {
+unsafe fn micro<V: Vector, const ROWS: usize, const VECTORS: usize, const SCATTERED: bool>(t: &Tile<V::E>) {
     // SAFETY: all accesses are those that the fields of `Tile` document.
     unsafe {
         let mut acc = [[V::splat(V::E::ZERO); VECTORS]; ROWS];
-        let (mut a, mut b) = (t.a, t.b);
+        for i in 0..ROWS {
+            let c = t.c.wrapping_add(i * t.c_step);
+            V::prefetch(c);
+            V::prefetch(c.wrapping_add((VECTORS * V::LANES).saturating_sub(1)));
+        }
+        let (mut a, mut b, mut at) = (t.a, t.b, t.offsets);
         for _ in 0..t.depth {
-            let row: [V; VECTORS] = std::array::from_fn(|j| V::load(b.add(j * V::LANES)));
+            let here = if SCATTERED { b.offset(*at) } else { b };
+            let row: [V; VECTORS] = std::array::from_fn(|j| V::load(here.add(j * V::LANES)));
             for (i, acc) in acc.iter_mut().enumerate() {
                 let x = V::splat(*a.add(i));
                 for (acc, &b) in acc.iter_mut().zip(&row) {
@@ -62,30 +94,28 @@ unsafe fn micro<V: Vector, const ROWS: usize, const VECTORS: usize>(t: &Tile<V::
                 }
             }
             a = a.add(ROWS);
-            b = b.wrapping_offset(t.b_step);
+            if SCATTERED {
+                at = at.add(1);
+            } else {
+                b = b.wrapping_offset(t.b_step);
+            }
         }
         let alpha = V::splat(t.alpha);
-        if t.columns == VECTORS * V::LANES {
-            for (i, row) in acc.iter().enumerate() {
-                let c = t.c.add(i * t.c_step);
-                for (j, x) in row.iter().enumerate() {
-                    let c = c.add(j * V::LANES);
-                    let x = x.mul(alpha);
-                    let x = if t.accumulate { V::load(c).add(x) } else { x };
-                    x.store(c);
-                }
-            }
-            return;
-        }
-        let mut edge = [V::E::ZERO; 64];
+        let whole = t.columns == VECTORS * V::LANES;
         for (i, row) in acc.iter().enumerate() {
-            for (j, x) in row.iter().enumerate() {
-                x.mul(alpha).store(edge.as_mut_ptr().add(j * V::LANES));
-            }
             let c = t.c.add(i * t.c_step);
-            for (j, &x) in edge.iter().enumerate().take(t.columns) {
-                let c = c.add(j);
-                *c = if t.accumulate { *c + x } else { x };
+            let bias = V::splat(if t.bias.is_null() { V::E::ZERO } else { *t.bias.add(i) });
+            for (j, x) in row.iter().enumerate() {
+                let c = c.wrapping_add(j * V::LANES);
+                let x = x.mul(alpha);
+                if whole || t.columns >= (j + 1) * V::LANES {
+                    let x = if t.accumulate { V::load(c).add(x) } else { bias.add(x) };
+                    x.store(c);
+                } else if t.columns > j * V::LANES {
+                    let n = t.columns - j * V::LANES;
+                    let x = if t.accumulate { V::load_part(c, n).add(x) } else { bias.add(x) };
+                    x.store_part(c, n);
+                }
             }
         }
     }
@@ -99,13 +129,16 @@ macro_rules! kernels {
             use crate::gemm::vector::Vector as _;
 
             $(#[target_feature(enable = $feature)])?
-            unsafe fn run<const ROWS: usize>(t: &Tile<$e>) {
+            unsafe fn run<const ROWS: usize, const VECTORS: usize, const SCATTERED: bool>(t: &Tile<$e>) {
                 // SAFETY: the feature is enabled here; the rest is the caller's contract.
-                unsafe { micro::<$vector, ROWS, $vectors>(t) }
+                unsafe { micro::<$vector, ROWS, VECTORS, SCATTERED>(t) }
             }
 
             pub static KERNELS: Kernels<$e> = Kernels {
-                rows: &[$(run::<$rows>,)*],
+                rows: &[$(run::<$rows, $vectors, false>,)*],
+                half: &[$(run::<$rows, { $vectors / 2 }, false>,)*],
+                scattered: &[$(run::<$rows, $vectors, true>,)*],
+                scattered_half: &[$(run::<$rows, { $vectors / 2 }, true>,)*],
                 width: $vectors * <$vector as Vector>::LANES,
             };
         }
@@ -118,8 +151,8 @@ mod x86 {
 
     use super::*;
 
-    kernels!(wide_f32, "avx512f", __m512, f32, 2, [1 2 3 4 5 6 7 8 9 10 11 12]);
-    kernels!(wide_f64, "avx512f", __m512d, f64, 2, [1 2 3 4 5 6 7 8 9 10 11 12]);
+    kernels!(wide_f32, "avx512f", __m512, f32, 2, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]);
+    kernels!(wide_f64, "avx512f", __m512d, f64, 2, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]);
     kernels!(half_f32, "avx2,fma", __m256, f32, 2, [1 2 3 4 5 6]);
     kernels!(half_f64, "avx2,fma", __m256d, f64, 2, [1 2 3 4 5 6]);
 }

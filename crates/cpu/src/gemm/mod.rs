@@ -12,6 +12,7 @@ mod operand;
 mod packed;
 mod plan;
 mod slots;
+mod taps;
 mod vector;
 
 use std::ops::Range;
@@ -26,6 +27,7 @@ pub use operand::{Batch, Operand, Panel, Store, Strided};
 pub use packed::{PackedMatrix, Side};
 pub use plan::{Plan, Ready};
 pub(crate) use slots::Slots;
+pub use taps::{TAPS_ROUND, Taps, TapsFn};
 pub use vector::Real;
 
 /// Length of the contraction between two additions to the result.
@@ -35,11 +37,17 @@ pub const DEPTH: usize = 256;
 pub trait Compute: Real {
     /// Its kernels on a SIMD tier.
     fn kernels(tier: Tier) -> &'static Kernels<Self>;
+    /// Its sums of shifted rows on a SIMD tier.
+    fn taps(tier: Tier) -> TapsFn<Self>;
 }
 
 impl Compute for f32 {
     fn kernels(tier: Tier) -> &'static Kernels<f32> {
         micro::kernels_f32(tier)
+    }
+
+    fn taps(tier: Tier) -> TapsFn<f32> {
+        taps::taps(tier).0
     }
 }
 
@@ -47,12 +55,21 @@ impl Compute for f64 {
     fn kernels(tier: Tier) -> &'static Kernels<f64> {
         micro::kernels_f64(tier)
     }
+
+    fn taps(tier: Tier) -> TapsFn<f64> {
+        taps::taps(tier).1
+    }
 }
 
 /// What the result starts from: a bias, a scaled matrix.
 pub trait Start<E>: Sync {
     /// Writes the values for one row from `column` on.
     fn fill(&self, batch: usize, row: usize, column: usize, to: &mut [E]);
+
+    /// The values of all rows of matrix `batch`, when a row has one value.
+    fn rows(&self, _batch: usize) -> Option<*const E> {
+        None
+    }
 }
 
 /// Takes finished rows of blocks in place of a result without gaps.

@@ -75,6 +75,12 @@ pub trait Operand<E>: Sync {
     fn direct(&self, _batch: usize) -> Option<(*const E, isize)> {
         None
     }
+
+    /// The address of matrix `batch` and where each place along the contraction begins from there, when the outer axis is
+    /// contiguous, elements are of type `E`, and as many elements as the widest kernel takes can be read behind the end.
+    fn scattered(&self, _batch: usize) -> Option<(*const E, &[isize])> {
+        None
+    }
 }
 
 /// Offsets of the matrices of a batch with broadcasting.

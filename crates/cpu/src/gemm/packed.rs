@@ -24,8 +24,9 @@ impl<E: Compute> PackedMatrix<E> {
     /// Packs `count` left matrices of `m x k` elements.
     pub fn left(tier: Tier, operand: &dyn Operand<E>, count: usize, m: usize, k: usize) -> PackedMatrix<E> {
         let mut data = vec![E::ZERO; count * m * k];
+        let height = E::kernels(tier).height_for(m);
         for (i, to) in data.chunks_exact_mut((m * k).max(1)).enumerate() {
-            pack_all(operand, i, m, k, E::kernels(tier).height(), false, to);
+            pack_all(operand, i, m, k, height, false, to);
         }
         PackedMatrix { data, size: m * k, count, tier }
     }

@@ -10,6 +10,8 @@ pub enum Ready {
     No,
     /// It can be read where it lies: a right side with contiguous columns.
     Direct,
+    /// It can be read where it lies, row by row: a right side with contiguous columns and rows anywhere.
+    Scattered,
     /// It was packed before.
     Packed,
 }
@@ -44,6 +46,8 @@ pub struct Plan {
     pub(super) right: Packing,
     /// The right side is read where it lies.
     pub(super) direct: bool,
+    /// The same, with rows anywhere.
+    pub(super) scattered: bool,
     /// Tasks that run one after another as one chunk.
     pub(super) grain: usize,
     /// Whether tasks compute into a block of their own first (the result has another type).
@@ -70,10 +74,11 @@ impl Plan {
         narrow: bool,
     ) -> Plan {
         let kernels = E::kernels(tier);
-        let (height, width) = (kernels.height(), kernels.width);
+        let (height, width) = (kernels.height_for(m), kernels.width);
         let work = m.saturating_mul(n).saturating_mul(k);
         let direct = right == Ready::Direct && m <= FEW;
-        let ready = (left == Ready::Packed, right == Ready::Packed || direct);
+        let scattered = right == Ready::Scattered;
+        let ready = (left == Ready::Packed, right == Ready::Packed || direct || scattered);
         let parts = (work.saturating_mul(batch) / (4 * GRAIN)).clamp(1, TASKS).div_ceil(batch.max(1));
         let by_columns = match ready {
             (true, false) => true,
@@ -118,6 +123,7 @@ impl Plan {
             left: packing(ready.0, m, n.div_ceil(columns.max(1))),
             right: packing(ready.1, n, m.div_ceil(rows.max(1))),
             direct,
+            scattered,
             grain: (GRAIN / per_task).max(1),
             narrow,
         }

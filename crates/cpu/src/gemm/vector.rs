@@ -47,6 +47,33 @@ pub unsafe trait Vector: Copy {
     unsafe fn add(self, a: Self) -> Self;
     /// Product.
     unsafe fn mul(self, a: Self) -> Self;
+    /// The first `n` lanes, fewer than [`Vector::LANES`]; the others are 0.
+    #[inline(always)]
+    unsafe fn load_part(p: *const Self::E, n: usize) -> Self {
+        let mut lanes = [Self::E::ZERO; 16];
+        // SAFETY: valid for `n` elements by contract; no register has more than 16 lanes.
+        unsafe {
+            for (i, lane) in lanes.iter_mut().enumerate().take(n) {
+                *lane = *p.add(i);
+            }
+            Self::load(lanes.as_ptr())
+        }
+    }
+    /// Stores the first `n` lanes, fewer than [`Vector::LANES`].
+    #[inline(always)]
+    unsafe fn store_part(self, p: *mut Self::E, n: usize) {
+        let mut lanes = [Self::E::ZERO; 16];
+        // SAFETY: as above.
+        unsafe {
+            self.store(lanes.as_mut_ptr());
+            for (i, &lane) in lanes.iter().enumerate().take(n) {
+                *p.add(i) = lane;
+            }
+        }
+    }
+    /// Asks for the cache line at `p`, which need not be valid.
+    #[inline(always)]
+    unsafe fn prefetch(_p: *const Self::E) {}
 }
 
 /// Plain arrays, for processors without a tier of their own.
@@ -87,7 +114,7 @@ unsafe impl<E: Real> Vector for Plain<E> {
 
 #[allow(unused_macros)]
 macro_rules! vector {
-    ($v:ty, $e:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:expr, $add:ident, $mul:ident) => {
+    ($v:ty, $e:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:expr, $add:ident, $mul:ident $(, $more:item)*) => {
         // SAFETY: the intrinsics need the instruction set and valid pointers, which the trait's contract demands.
         unsafe impl Vector for $v {
             type E = $e;
@@ -122,6 +149,7 @@ macro_rules! vector {
                 // SAFETY: see the impl.
                 unsafe { $mul(self, a) }
             }
+            $($more)*
         }
     };
 }
@@ -141,7 +169,22 @@ mod x86 {
         _mm512_storeu_ps,
         _mm512_fmadd_ps,
         _mm512_add_ps,
-        _mm512_mul_ps
+        _mm512_mul_ps,
+        #[inline(always)]
+        unsafe fn load_part(p: *const Self::E, n: usize) -> Self {
+            // SAFETY: masked lanes are not read.
+            unsafe { _mm512_maskz_loadu_ps(((1u32 << n) - 1) as __mmask16, p) }
+        },
+        #[inline(always)]
+        unsafe fn store_part(self, p: *mut Self::E, n: usize) {
+            // SAFETY: masked lanes are not written.
+            unsafe { _mm512_mask_storeu_ps(p, ((1u32 << n) - 1) as __mmask16, self) }
+        },
+        #[inline(always)]
+        unsafe fn prefetch(p: *const Self::E) {
+            // SAFETY: a hint never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
     );
     vector!(
         __m512d,
@@ -152,7 +195,22 @@ mod x86 {
         _mm512_storeu_pd,
         _mm512_fmadd_pd,
         _mm512_add_pd,
-        _mm512_mul_pd
+        _mm512_mul_pd,
+        #[inline(always)]
+        unsafe fn load_part(p: *const Self::E, n: usize) -> Self {
+            // SAFETY: masked lanes are not read.
+            unsafe { _mm512_maskz_loadu_pd(((1u32 << n) - 1) as __mmask8, p) }
+        },
+        #[inline(always)]
+        unsafe fn store_part(self, p: *mut Self::E, n: usize) {
+            // SAFETY: masked lanes are not written.
+            unsafe { _mm512_mask_storeu_pd(p, ((1u32 << n) - 1) as __mmask8, self) }
+        },
+        #[inline(always)]
+        unsafe fn prefetch(p: *const Self::E) {
+            // SAFETY: a hint never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
     );
     vector!(
         __m256,
@@ -163,7 +221,12 @@ mod x86 {
         _mm256_storeu_ps,
         _mm256_fmadd_ps,
         _mm256_add_ps,
-        _mm256_mul_ps
+        _mm256_mul_ps,
+        #[inline(always)]
+        unsafe fn prefetch(p: *const Self::E) {
+            // SAFETY: a hint never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
     );
     vector!(
         __m256d,
@@ -174,7 +237,12 @@ mod x86 {
         _mm256_storeu_pd,
         _mm256_fmadd_pd,
         _mm256_add_pd,
-        _mm256_mul_pd
+        _mm256_mul_pd,
+        #[inline(always)]
+        unsafe fn prefetch(p: *const Self::E) {
+            // SAFETY: a hint never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
     );
 }
 

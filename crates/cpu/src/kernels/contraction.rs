@@ -1,10 +1,13 @@
 //! Matrix products and convolutions: what their kernels share, and the registration of these, pooling and index kernels.
 
+use std::ops::Range;
+
 use lampyr_backend::{Arg, KernelTable, Launch, Packed, kernels};
 use lampyr_base::pool::{ThreadPool, num_threads};
 use lampyr_base::{Error, Result};
 use lampyr_ops::build::*;
 
+use super::planes::Planes;
 use super::tail::Tail;
 use crate::gemm::{Compute, Epilogue, PackedMatrix, Plan, Problem, Ready, Side, Sink, Start, Store, run};
 use crate::simd::Tier;
@@ -111,6 +114,14 @@ pub(super) fn product_bytes<E: Compute>(
     elements((Ready::No, plain)).max(elements(other)) * size_of::<E>()
 }
 
+/// Bytes that [`multiply`] needs at most for a right side of rows anywhere and `groups` different left sides.
+pub(super) fn scattered_bytes<E: Compute>(sizes: Sizes, groups: usize) -> usize {
+    let (tier, threads, right) = (Tier::current(), num_threads(), Ready::Scattered);
+    let elements =
+        |left| Plan::new::<E>(tier, sizes, (left, right), true).repeating(groups, sizes.0).workspace(threads);
+    elements(Ready::No).max(elements(Ready::Packed)) * size_of::<E>()
+}
+
 /// Which side is packed when it is constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Packs {
@@ -128,6 +139,23 @@ pub(super) struct Product<'a, 'b, E, S> {
     pub start: Option<&'a dyn Start<E>>,
     pub sink: Option<&'a dyn Sink<E>>,
     pub tail: Option<&'a Tail<'b>>,
+    /// Where the columns lie, when they are places of a convolution; the result has those that are positions.
+    pub planes: Option<&'a Planes>,
+}
+
+/// An epilogue of positions for a product of places.
+struct AtPlaces<'a> {
+    planes: &'a Planes,
+    block: &'a dyn Epilogue,
+}
+
+impl Epilogue for AtPlaces<'_> {
+    fn apply(&self, batch: usize, rows: Range<usize>, columns: Range<usize>) {
+        let columns = self.planes.positions_before(columns.start)..self.planes.positions_before(columns.end);
+        if !columns.is_empty() {
+            self.block.apply(batch, rows, columns);
+        }
+    }
 }
 
 /// Runs a product into a result without gaps.
@@ -142,9 +170,10 @@ pub(super) unsafe fn multiply<E: Compute, S: Store<E>>(
     workspace: (*mut E, usize),
 ) -> Result<()> {
     let tier = Tier::current();
-    let (batch, m, n, _) = p.sizes;
+    let (batch, m, n, k) = p.sizes;
     let ready = |side: &Side<E>| match side {
         Side::Packed(_) => Ready::Packed,
+        Side::Operand(o) if o.scattered(0).is_some() => Ready::Scattered,
         Side::Operand(o) if o.direct(0).is_some() => Ready::Direct,
         Side::Operand(_) => Ready::No,
     };
@@ -156,8 +185,18 @@ pub(super) unsafe fn multiply<E: Compute, S: Store<E>>(
     let plan = Plan::new::<E>(tier, p.sizes, (left, ready(&p.right)), !S::SAME || p.sink.is_some());
     let plan = plan.repeating(distinct(&p.left), distinct(&p.right));
     let block = match p.tail {
-        Some(tail) => tail.blockwise(p.sizes)?,
+        Some(tail) => {
+            tail.blockwise((batch, m, p.planes.map_or(n, |planes| planes.positions_before(usize::MAX)), k))?
+        }
         None => None,
+    };
+    let at_places = match (p.planes, &block) {
+        (Some(planes), Some(block)) => Some(AtPlaces { planes, block }),
+        _ => None,
+    };
+    let epilogue = match &at_places {
+        Some(e) => Some(e as &dyn Epilogue),
+        None => block.as_ref().map(|b| b as &dyn Epilogue),
     };
     if plan.workspace(1) > workspace.1 {
         return Err(Error::internal(format!("a workspace of {} elements is too small", workspace.1)));
@@ -171,7 +210,7 @@ pub(super) unsafe fn multiply<E: Compute, S: Store<E>>(
         alpha: p.alpha,
         start: p.start,
         sink: p.sink,
-        epilogue: block.as_ref().map(|b| b as &dyn Epilogue),
+        epilogue,
     };
     // SAFETY: the caller's contract.
     unsafe { run(tier, &plan, &problem, &ThreadPool::global(), workspace) };

@@ -232,6 +232,7 @@ impl Kernel for ConvInputGradKernel {
                     start: None,
                     sink: if g.views.len() > 1 { Some(&spread) } else { None },
                     tail: None,
+                    planes: None,
                 };
                 // SAFETY: layouts lie inside their memories and outputs overlap no input; sizes come from the layouts.
                 unsafe { multiply(&product, (scratch, room)) }?;

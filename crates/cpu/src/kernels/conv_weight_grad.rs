@@ -107,6 +107,7 @@ impl Kernel for ConvWeightGradKernel {
                 start: None,
                 sink: None,
                 tail: None,
+                planes: None,
             };
             // SAFETY: layouts lie inside their memories and outputs overlap no input; sizes come from the layouts.
             unsafe { multiply(&product, (scratch, room)) }?;

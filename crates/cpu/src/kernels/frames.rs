@@ -156,11 +156,6 @@ impl<E: Compute> Framed<E> {
         self.data.wrapping_offset(self.batch.offset(batch))
     }
 
-    /// Sizes and steps of the positions.
-    pub fn grid(&self) -> ([usize; 3], [isize; 3]) {
-        (self.positions, self.steps)
-    }
-
     /// Number of taps.
     pub fn tap_count(&self) -> usize {
         self.taps.iter().product()

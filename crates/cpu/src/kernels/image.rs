@@ -22,7 +22,8 @@ impl Axis {
     pub const ONE: Axis = Axis { source: 1, source_step: 0, positions: 1, taps: 1, step: 1, tap_step: 1, shift: 0 };
 
     /// The element that a position and a tap see.
-    fn at(&self, position: usize, tap: usize) -> Option<isize> {
+    #[inline(always)]
+    pub fn at(&self, position: usize, tap: usize) -> Option<isize> {
         let at = position as isize * self.step + tap as isize * self.tap_step + self.shift;
         (at >= 0 && at < self.source as isize).then_some(at)
     }
@@ -131,6 +132,12 @@ impl<S: Copy> Image<S> {
     /// Number of taps in one channel.
     pub fn taps(&self) -> usize {
         self.axes.iter().map(|a| a.taps).product()
+    }
+
+    /// Elements of a row that the windows of one row of positions see, padding included.
+    pub fn reach(&self) -> usize {
+        let axis = &self.axes[2];
+        axis.positions.saturating_sub(1) * axis.step as usize + axis.taps.saturating_sub(1) * axis.tap_step as usize + 1
     }
 
     /// The matrix of positions by channels when every position sees one element through one tap.

@@ -165,6 +165,7 @@ pub(super) fn run(launch: &Launch, tail: Option<&Tail>) -> Result<()> {
             start: None,
             sink: None,
             tail,
+            planes: None,
         };
         // SAFETY: layouts lie inside their memories and outputs overlap no input; sizes come from the layouts.
         unsafe { multiply(&product, workspace::<E>(launch)?) }?;

@@ -48,6 +48,7 @@ impl Kernel for MaxPoolKernel {
         dispatch!(x.dtype, T => {
             let image = Image { data: address::<T>(x)?.cast_const(), batch: Batch::default(), channel: 0, axes };
             let positions = image.positions();
+            let reach = image.reach();
             let grain = (32 * 1024 / (positions * image.taps()).max(1)).max(1);
             let values = values.map(address::<T>).transpose()?.map(|p| Shared(p.cast()));
             pool.parallel_ranges(planes, grain, |range| {
@@ -55,12 +56,83 @@ impl Kernel for MaxPoolKernel {
                     let source = image.data.wrapping_add(i * plane);
                     let values = values.map(|p| p.at(0).cast::<T>().wrapping_add(i * positions));
                     let indices = indices.map(|p| p.at(0).cast::<i64>().wrapping_add(i * positions));
+                    if let (Some(to), None, true) = (values, indices, reach <= REACH) {
+                        run(tier, Rows { image: &image, source, to, reach });
+                        continue;
+                    }
                     // SAFETY: operands have the shapes inferred; each plane of the results belongs to one chunk.
                     unsafe { pool_plane(tier, &image, source, values, indices) };
                 }
             });
         });
         Ok(())
+    }
+}
+
+/// Most elements of a row that all windows of one row see.
+const REACH: usize = 2048;
+
+/// A plane of values without indices: for each row of results the rows it sees are merged first, then the windows.
+struct Rows<'a, T> {
+    image: &'a Image<T>,
+    source: *const T,
+    to: *mut T,
+    reach: usize,
+}
+
+#[inline(always)]
+fn larger<T: Number>(best: T, x: T) -> T {
+    if x.above(best) || x.is_nan() { x } else { best }
+}
+
+impl<T: Number> Rows<'_, T> {
+    #[inline(always)]
+    fn windows(&self, row: &[T], to: &mut [T], step: usize) {
+        let axis = &self.image.axes[2];
+        for tap in 0..axis.taps {
+            let from = row.as_ptr().wrapping_add(tap * axis.tap_step as usize);
+            // SAFETY: the row ends with the last tap of the last window.
+            let seen = (0..to.len()).map(|i| unsafe { *from.add(i * step) });
+            if tap == 0 {
+                to.iter_mut().zip(seen).for_each(|(to, x)| *to = x);
+            } else {
+                to.iter_mut().zip(seen).for_each(|(to, x)| *to = larger(*to, x));
+            }
+        }
+    }
+}
+
+impl<T: Number> Job for Rows<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Level>(self) {
+        let [depth, height, width] = &self.image.axes;
+        let mut row = [T::LOWEST; REACH];
+        let row = &mut row[..self.reach.min(REACH)];
+        let first = (-width.shift).max(0) as usize;
+        let end = (width.source as isize - width.shift).clamp(first as isize, row.len().max(first) as isize) as usize;
+        let first = first.min(end);
+        for i in 0..depth.positions * height.positions {
+            let (z, y) = (i / height.positions, i % height.positions);
+            row.fill(T::LOWEST);
+            for tap in 0..depth.taps * height.taps {
+                let (Some(sz), Some(sy)) = (depth.at(z, tap / height.taps), height.at(y, tap % height.taps)) else {
+                    continue;
+                };
+                let offset = sz * depth.source_step + sy * height.source_step + first as isize + width.shift;
+                // SAFETY: elements `first..end` of the row lie inside the image, whose rows have no gaps.
+                let from = unsafe { std::slice::from_raw_parts(self.source.wrapping_offset(offset), end - first) };
+                row[first..end].iter_mut().zip(from).for_each(|(best, &x)| *best = larger(*best, x));
+            }
+            // SAFETY: the plane of the result has a row for every `i`.
+            let to =
+                unsafe { std::slice::from_raw_parts_mut(self.to.wrapping_add(i * width.positions), width.positions) };
+            match width.step {
+                1 => self.windows(row, to, 1),
+                2 => self.windows(row, to, 2),
+                step => self.windows(row, to, step as usize),
+            }
+        }
     }
 }
 

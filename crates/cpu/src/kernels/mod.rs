@@ -26,6 +26,7 @@ mod number;
 mod position;
 mod running;
 mod scatter;
+mod planes;
 mod tail;
 mod topk;
 mod trilu;

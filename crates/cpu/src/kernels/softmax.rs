@@ -76,41 +76,52 @@ struct Call {
 // SAFETY: the reader only reads; chunks write different parts of the output.
 unsafe impl Sync for Call {}
 
-/// exp(x - most) for all of `x`, and their sum.
+/// Elements between two widenings of a sum.
+const PIECE: usize = 2048;
+
+/// Sum of up to [`PIECE`] terms.
 #[inline(always)]
-fn exponentials<T: Real, L: Level>(x: &[T], most: T, mut write: impl FnMut(usize, T)) -> f64 {
+fn total<T: Real>(x: &[T]) -> f64 {
     const LANES: usize = 16;
-    let mut total = 0.0;
-    for (s, stretch) in x.chunks(LANES * STRETCH).enumerate() {
-        let mut sums = [T::ZERO; LANES];
-        let (pieces, rest) = stretch.as_chunks::<LANES>();
-        let first = s * LANES * STRETCH;
-        for (p, piece) in pieces.iter().enumerate() {
-            let mut e = [T::ZERO; LANES];
-            for i in 0..LANES {
-                e[i] = piece[i].sub(most).exp::<L>();
-                sums[i] = sums[i].add(e[i]);
-            }
-            for (i, e) in e.into_iter().enumerate() {
-                write(first + p * LANES + i, e);
-            }
+    let mut sums = [T::ZERO; LANES];
+    let (pieces, rest) = x.as_chunks::<LANES>();
+    for piece in pieces {
+        for i in 0..LANES {
+            sums[i] = sums[i].add(piece[i]);
         }
-        let rest_at = first + pieces.len() * LANES;
-        for (i, (&x, sum)) in rest.iter().zip(&mut sums).enumerate() {
-            let e = x.sub(most).exp::<L>();
-            *sum = sum.add(e);
-            write(rest_at + i, e);
-        }
-        let mut half = LANES / 2;
-        while half > 0 {
-            for i in 0..half {
-                sums[i] = sums[i].add(sums[i + half]);
-            }
-            half /= 2;
-        }
-        total += sums[0].to_f64();
     }
-    total
+    for (sum, &x) in sums.iter_mut().zip(rest) {
+        *sum = sum.add(x);
+    }
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            sums[i] = sums[i].add(sums[i + half]);
+        }
+        half /= 2;
+    }
+    sums[0].to_f64()
+}
+
+/// Writes exp(x - most) for all of `x`, and gives their sum.
+#[inline(always)]
+fn exponentials<T: Real, L: Level>(x: &[T], most: T, y: &mut [T]) -> f64 {
+    let mut sum = 0.0;
+    for (x, y) in x.chunks(PIECE).zip(y.chunks_mut(PIECE)) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = x.sub(most).exp::<L>();
+        }
+        sum += total(y);
+    }
+    sum
+}
+
+/// The sum of exp(x - most).
+#[inline(always)]
+fn sum_of_exponentials<T: Real, L: Level>(x: &[T], most: T) -> f64 {
+    const SHORT: usize = 256;
+    let mut buffer = [T::ZERO; SHORT];
+    x.chunks(SHORT).map(|x| exponentials::<T, L>(x, most, &mut buffer[..x.len()])).sum()
 }
 
 /// Rows that lie in memory as they are computed.
@@ -129,23 +140,19 @@ impl Job for Dense<'_> {
         for row in self.rows {
             let at = (row * n * 4) as isize;
             // SAFETY: the row lies inside input and output, which do not overlap; floats of any bits are valid.
-            let (x, y) = unsafe {
+            let (x, y): (&[f32], &mut [f32]) = unsafe {
                 let x = std::slice::from_raw_parts(self.from.at(at).cast::<f32>().cast_const(), n);
                 (x, std::slice::from_raw_parts_mut(self.call.to.at(at).cast::<f32>(), n))
             };
             let most = f32::largest::<L>(x);
             if self.call.log {
-                let shift = exponentials::<f32, L>(x, most, |_, _| {}).ln() as f32;
+                let shift = sum_of_exponentials::<f32, L>(x, most).ln() as f32;
                 for (y, &x) in y.iter_mut().zip(x) {
                     *y = x - most - shift;
                 }
                 continue;
             }
-            let total = exponentials::<f32, L>(x, most, |i, e| {
-                if let Some(y) = y.get_mut(i) {
-                    *y = e;
-                }
-            });
+            let total = exponentials::<f32, L>(x, most, y);
             let factor = (1.0 / total) as f32;
             y.iter_mut().for_each(|y| *y *= factor);
         }
@@ -180,7 +187,7 @@ impl<T: Real> Job for Rows<'_, T> {
             }
             let mut total = 0.0;
             for at in (0..call.len).step_by(TILE) {
-                total += exponentials::<T, L>(tile(row, at), most, |_, _| {});
+                total += sum_of_exponentials::<T, L>(tile(row, at), most);
             }
             let (factor, shift) = (T::of(1.0 / total), T::of(total.ln()));
             let start = row / call.inner * call.len * call.inner + row % call.inner;

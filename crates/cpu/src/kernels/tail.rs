@@ -1,4 +1,5 @@
 use std::ops::Range;
+use std::rc::Rc;
 
 use lampyr_backend::Arg;
 use lampyr_base::{Error, Layout, Result, SmallVec};
@@ -8,13 +9,12 @@ use super::contraction::Sizes;
 use super::operand::{Shared, start};
 use crate::gemm::Epilogue;
 use crate::simd::Tier;
-use crate::simd::prim::Prims;
-use crate::tile::{Form, Program, Tensor, execute};
+use crate::tile::{Form, Program, Tensor, compiled, execute};
 
 /// A scalar expression behind a contraction: input 0 is the result, further operands broadcast to it. The result has one
 /// type before and after.
 pub(super) struct Tail<'a> {
-    program: Program,
+    program: Rc<Program>,
     operands: &'a [Arg<'a>],
     out: &'a Arg<'a>,
 }
@@ -42,8 +42,7 @@ impl View {
 impl<'a> Tail<'a> {
     /// The expression with `operands` in place on `out`.
     pub fn new(expr: &ScalarExpr, operands: &'a [Arg<'a>], out: &'a Arg<'a>) -> Result<Tail<'a>> {
-        let program = Program::compile(expr, Prims::of(Tier::current()))
-            .ok_or_else(|| Error::internal("an expression with bad steps"))?;
+        let program = compiled(expr, Tier::current()).ok_or_else(|| Error::internal("an expression with bad steps"))?;
         Ok(Tail { program, operands, out })
     }
 

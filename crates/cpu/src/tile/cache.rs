@@ -8,7 +8,7 @@ use crate::simd::Tier;
 use crate::simd::prim::Prims;
 
 /// Programs that a thread keeps.
-const KEPT: usize = 8;
+const KEPT: usize = 24;
 
 #[derive(Default)]
 struct Recent {

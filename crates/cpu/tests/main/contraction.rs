@@ -142,6 +142,52 @@ fn fused_convolutions() {
     }
 }
 
+/// Wider than the widest kernels, deeper than one block of the contraction, and with a bias and a sum behind.
+#[test]
+fn wide_convolutions() {
+    // Channels, sizes, result channels, taps, stride, dilation, groups.
+    let shapes = [
+        (3, [23, 67], 17, 7, 2, 1, 1),
+        (40, [9, 37], 33, 3, 1, 1, 1),
+        (40, [12, 41], 30, 3, 2, 1, 1),
+        (6, [11, 150], 6, 5, 1, 1, 6),
+        (6, [31, 33], 12, 3, 2, 1, 6),
+        (24, [7, 7], 24, 3, 1, 1, 3),
+        (5, [16, 48], 9, 3, 1, 4, 1),
+        (48, [8, 8], 20, 1, 2, 1, 1),
+        (33, [1, 1], 40, 1, 1, 1, 1),
+        (3, [32, 32], 48, 16, 16, 1, 1),
+    ];
+    for (channels, size, rows, taps, stride, dilation, group) in shapes {
+        let pad = taps / 2 * dilation % 8;
+        let out = size.map(|n| (n + 2 * pad - (taps - 1) * dilation - 1) / stride + 1);
+        let op = Conv {
+            strides: vec![stride as i64; 2],
+            pads: vec![Dim::from(pad); 4],
+            dilations: vec![dilation as i64; 2],
+            group: group as i64,
+        };
+        let (x, w) = ([1, channels, size[0], size[1]], [rows, channels / group, taps, taps]);
+        let y = [1, rows, out[0], out[1]];
+        let shapes: [&[usize]; 4] = [&x, &w, &w[..1], &y];
+        let dtype = DType::F32;
+        let mut g = GraphBuilder::new("convolution");
+        let vars: Vec<_> =
+            shapes.iter().enumerate().map(|(i, s)| g.input(&format!("x{i}"), Fact::fixed(dtype, s))).collect();
+        let main = conv(&mut g, &op, &vars[0], &vars[1], Some(&vars[2])).expect("conv");
+        let result = add(&mut g, &main, &vars[3]).expect("add");
+        g.output("y", &result).expect("output");
+        let mut e = ScalarExpr::new(&[dtype, dtype]);
+        let (a, b) = (e.load(0), e.load(1));
+        let sum = e.binary(Binary::Add, a, b);
+        let epilogue = Arc::new(e.store(sum, dtype));
+        let fused = FusedContraction { main: OpRef::new(op.clone()), epilogue, body: Arc::new(g.finish()) };
+        let inputs: Vec<_> = shapes.iter().map(|s| CaseInput::new(dtype, s)).collect();
+        check(&Case::new(format!("{x:?} {w:?} fused"), &fused, inputs.clone()).tolerance(1e-3, 1e-4));
+        check(&Case::new(format!("{x:?} {w:?}"), &op, inputs[..2].to_vec()).tolerance(1e-3, 1e-4));
+    }
+}
+
 /// `cargo test -p lampyr-cpu --release -- --ignored --nocapture gflops`
 #[test]
 #[ignore = "a measurement"]
