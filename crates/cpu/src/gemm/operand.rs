@@ -4,6 +4,8 @@ use lampyr_base::{bf16, f16};
 use smallvec::SmallVec;
 
 use super::vector::Real;
+use crate::simd::Tier;
+use crate::simd::transpose::{EDGE, transpose};
 
 /// An element in memory, computed with as `E`.
 pub trait Store<E>: Copy + Send + Sync + 'static {
@@ -152,10 +154,27 @@ impl<E: Real, S: Store<E>> Operand<E> for Strided<S> {
                 }
                 return;
             }
+            let exchange = if S::SAME && size_of::<S>() == 4 && self.inner == 1 {
+                transpose(Tier::current()).filter(|_| stride >= 4)
+            } else {
+                None
+            };
             let mut p = 0;
             while p < depth {
                 let n = LINE.min(depth - p);
                 let to = to.add(p * stride);
+                if let Some(exchange) = exchange.filter(|_| n == EDGE) {
+                    for first in (0..count).step_by(EDGE) {
+                        let from = from.offset(first as isize * self.outer + p as isize);
+                        let rows = EDGE.min(count - first);
+                        exchange(from.cast(), self.outer, rows, to.add(first).cast(), stride as isize);
+                    }
+                    for q in 0..EDGE {
+                        (count..stride).for_each(|i| *to.add(q * stride + i) = E::ZERO);
+                    }
+                    p += n;
+                    continue;
+                }
                 for i in 0..count {
                     let from = from.offset(i as isize * self.outer + p as isize * self.inner);
                     if n == LINE && self.inner == 1 {

@@ -10,7 +10,7 @@ use lampyr_ops::common::sizes;
 use super::contraction::{
     Packs, Product, Sizes, address, floats, multiply, packed, product_bytes, scattered_bytes, workspace,
 };
-use super::depthwise::{Depthwise, MOST_TAPS, scratch as depthwise_scratch};
+use super::depthwise::{Depthwise, MOST_ROWS, MOST_TAPS, scratch as depthwise_scratch};
 use super::image::{Axis, Image, Window};
 use super::planes::Planes;
 use super::tail::Tail;
@@ -77,7 +77,7 @@ impl Geometry {
     /// Whether results see one channel each, too few at a time for a matrix product.
     fn is_depthwise(&self) -> bool {
         let taps: usize = self.axes.iter().map(|a| a.taps).product();
-        self.channels == 1 && self.rows <= 4 && self.groups > 1 && taps <= MOST_TAPS
+        self.channels == 1 && self.rows <= MOST_ROWS && self.groups > 1 && taps <= MOST_TAPS
     }
 
     /// The image as a plain matrix, where every position sees one element.
@@ -204,6 +204,11 @@ impl Kernel for ConvKernel {
         let op = of(op).filter(|_| i == 1 && input.layout.is_contiguous())?;
         let groups = op.group.max(1) as usize;
         let (rows, inner) = (input.shape()[0] / groups, input.shape()[1..].iter().product::<usize>());
+        let taps: usize = input.shape()[2..].iter().product();
+        if groups > 1 && inner == taps && rows <= MOST_ROWS && (2..=MOST_TAPS).contains(&taps) {
+            // Depthwise convolution reads weights as they are.
+            return None;
+        }
         let pack = || -> Result<Option<Packed>> {
             Ok(floats!(input.dtype, E, S => {
                 let weights = weights(address::<S>(input)?, 1, groups, rows, inner);

@@ -5,12 +5,13 @@ use lampyr_base::pool::ThreadPool;
 use lampyr_base::{Result, Shape, Strides};
 
 use super::operand::{Shared, start};
+use crate::simd::{Tier, transpose as simd};
 use crate::tile::{Nest, runs, strided};
 
 /// Bytes from which a copy is shared among threads, and bytes of one chunk.
 const CHUNK: usize = 512 << 10;
 /// Edge of the square blocks in which transposing copies go, so that both sides stay in the cache.
-const BLOCK: usize = 16;
+const BLOCK: usize = simd::EDGE;
 
 /// Copies the elements of `from` to `to`, of equal shape and dtype; both lie inside their memories.
 pub(crate) fn copy(from: &Arg, to: &Arg) -> Result<()> {
@@ -135,6 +136,7 @@ fn transpose(
     let (to_rest, from_rest) = (pick(to_steps), pick(from_steps));
     let count: usize = rest.iter().product();
     let bands = rows.div_ceil(BLOCK);
+    let whole = if size == 4 && from_row == 4 { simd::transpose(Tier::current()) } else { None };
     each_chunk(count * bands, BLOCK * columns * size, 1, |first, some| {
         for band in first..first + some {
             let mut a = row_starts(&rest, &to_rest, band / bands);
@@ -147,7 +149,12 @@ fn transpose(
                 let (r, c) = (r0 as isize, c0 as isize);
                 let target = to.at(a + r * to_row + c * size as isize);
                 let source = from.at(b + r * from_row + c * from_column);
-                // SAFETY: the block lies inside `shape`, whose elements lie inside memory by the caller's promise.
+                if let Some(transpose) = whole.filter(|_| height == BLOCK && to_row % 4 == 0 && from_column % 4 == 0) {
+                    // SAFETY: the block lies inside `shape`, whose elements lie inside memory by the caller's promise.
+                    unsafe { transpose(source, from_column / 4, width, target, to_row / 4) };
+                    continue;
+                }
+                // SAFETY: as above.
                 unsafe { block(target, to_row, source, from_row, from_column, height, width, size) };
             }
         }

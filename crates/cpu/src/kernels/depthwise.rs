@@ -10,6 +10,8 @@ use crate::simd::Tier;
 
 /// Most taps.
 pub(super) const MOST_TAPS: usize = 128;
+/// Most result channels of a group.
+pub(super) const MOST_ROWS: usize = 4;
 /// Multiply-adds of one chunk.
 const GRAIN: usize = 128 * 1024;
 
