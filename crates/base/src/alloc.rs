@@ -359,10 +359,8 @@ impl CachingAllocator {
             None => {
                 self.held.fetch_sub(layout.size(), SeqCst);
             }
-            #[cfg(target_os = "linux")]
             Some(block) if layout.size() >= HUGE => {
-                // SAFETY: the range is a fresh allocation of ours; the advice changes no contents, and it may fail.
-                unsafe { libc::madvise(block.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE) };
+                prefer_huge_pages(block, layout.size());
             }
             Some(_) => {}
         }
@@ -502,6 +500,55 @@ impl Drop for Block {
 impl fmt::Debug for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Block").field("ptr", &self.ptr).field("len", &self.len).finish()
+    }
+}
+
+/// Asks the system for huge pages where it has them; a block that was not touched yet then costs far fewer page faults.
+fn prefer_huge_pages(block: NonNull<u8>, bytes: usize) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the range is an allocation of ours; the advice changes no contents, and it may fail.
+    unsafe {
+        libc::madvise(block.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE)
+    };
+    let _ = (block, bytes);
+}
+
+/// Uninitialised elements outside any cache and limit, aligned to cache lines, and to huge pages where there are as many.
+#[derive(Debug)]
+pub struct Aligned<T> {
+    data: NonNull<T>,
+    layout: Layout,
+}
+
+// SAFETY: it owns its elements, as a vector does.
+unsafe impl<T: Send> Send for Aligned<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Aligned<T> {}
+
+impl<T: Copy> Aligned<T> {
+    /// Room for `len` elements; `None` when there is no memory for them.
+    pub fn new(len: usize) -> Option<Aligned<T>> {
+        let bytes = len.checked_mul(size_of::<T>())?.max(1);
+        let alignment = if bytes >= HUGE { HUGE } else { 64 }.max(align_of::<T>());
+        let layout = Layout::from_size_align(bytes, alignment).ok()?;
+        // SAFETY: the size is not zero.
+        let data = NonNull::new(unsafe { std::alloc::alloc(layout) })?;
+        if bytes >= HUGE {
+            prefer_huge_pages(data, bytes);
+        }
+        Some(Aligned { data: data.cast(), layout })
+    }
+
+    /// The first element.
+    pub fn as_ptr(&self) -> *mut T {
+        self.data.as_ptr()
+    }
+}
+
+impl<T> Drop for Aligned<T> {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout.
+        unsafe { std::alloc::dealloc(self.data.as_ptr().cast(), self.layout) };
     }
 }
 

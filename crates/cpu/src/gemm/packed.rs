@@ -1,11 +1,16 @@
+use lampyr_base::alloc::Aligned;
+use lampyr_base::pool::ThreadPool;
+use lampyr_base::{Error, ErrorKind, Result};
+
+use super::driver::Shared;
 use super::operand::{Operand, Panel};
 use super::{Compute, DEPTH};
 use crate::simd::Tier;
 
 /// Matrices packed once for one side of many products.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct PackedMatrix<E> {
-    data: Vec<E>,
+    data: Aligned<E>,
     size: usize,
     count: usize,
     tier: Tier,
@@ -22,29 +27,46 @@ pub enum Side<'a, E> {
 
 impl<E: Compute> PackedMatrix<E> {
     /// Packs `count` left matrices of `m x k` elements.
-    pub fn left(tier: Tier, operand: &dyn Operand<E>, count: usize, m: usize, k: usize) -> PackedMatrix<E> {
-        let mut data = vec![E::ZERO; count * m * k];
+    ///
+    /// # Errors
+    /// When there is no memory for them.
+    pub fn left(tier: Tier, operand: &dyn Operand<E>, count: usize, m: usize, k: usize) -> Result<PackedMatrix<E>> {
         let height = E::kernels(tier).height_for(m);
-        for (i, to) in data.chunks_exact_mut((m * k).max(1)).enumerate() {
-            pack_all(operand, i, m, k, height, false, to);
-        }
-        PackedMatrix { data, size: m * k, count, tier }
+        Self::new(tier, operand, count, m * k, Panels { outer: m, k, panel: height, pad: false })
     }
 
     /// Packs `count` right matrices of `k x n` elements.
-    pub fn right(tier: Tier, operand: &dyn Operand<E>, count: usize, n: usize, k: usize) -> PackedMatrix<E> {
+    ///
+    /// # Errors
+    /// When there is no memory for them.
+    pub fn right(tier: Tier, operand: &dyn Operand<E>, count: usize, n: usize, k: usize) -> Result<PackedMatrix<E>> {
         let width = E::kernels(tier).width;
         let size = n.next_multiple_of(width) * k;
-        let mut data = vec![E::ZERO; count * size];
-        for (i, to) in data.chunks_exact_mut(size.max(1)).enumerate() {
-            pack_all(operand, i, n, k, width, true, to);
-        }
-        PackedMatrix { data, size, count, tier }
+        Self::new(tier, operand, count, size, Panels { outer: n, k, panel: width, pad: true })
+    }
+
+    fn new(tier: Tier, operand: &dyn Operand<E>, count: usize, size: usize, panels: Panels) -> Result<PackedMatrix<E>> {
+        let data = count.checked_mul(size).and_then(Aligned::new).ok_or_else(|| {
+            let bytes = count.saturating_mul(size).saturating_mul(size_of::<E>());
+            let kind = ErrorKind::OutOfMemory { requested: bytes, active: 0, limit: None };
+            Error::new(kind, format!("no memory for {bytes} bytes of packed weights"))
+        })?;
+        let to = Shared(data.as_ptr());
+        let blocks = panels.k.div_ceil(DEPTH);
+        let across = panels.outer.div_ceil(panels.panel.max(1));
+        let grain = (64 * 1024 / (panels.panel * DEPTH.min(panels.k)).max(1)).max(1);
+        ThreadPool::global().parallel_ranges(count * blocks * across, grain, |range| {
+            for i in range {
+                let (batch, block, panel) = (i / (blocks * across), i / across % blocks, i % across);
+                panels.pack(operand, batch, block * DEPTH, panel * panels.panel, to.at(batch * size));
+            }
+        });
+        Ok(PackedMatrix { data, size, count, tier })
     }
 
     /// Bytes taken.
     pub fn bytes(&self) -> usize {
-        size_of_val(self.data.as_slice())
+        self.size * self.count * size_of::<E>()
     }
 
     /// The SIMD tier whose kernels take it.
@@ -58,24 +80,24 @@ impl<E: Compute> PackedMatrix<E> {
     }
 }
 
-fn pack_all<E: Compute>(
-    operand: &dyn Operand<E>,
-    batch: usize,
+/// How one matrix falls into panels.
+#[derive(Clone, Copy)]
+struct Panels {
     outer: usize,
     k: usize,
     panel: usize,
+    /// Whether the last panel is as wide as the others.
     pad: bool,
-    to: &mut [E],
-) {
-    let padded = if pad { outer.next_multiple_of(panel) } else { outer };
-    for p in (0..k).step_by(DEPTH) {
-        let depth = DEPTH.min(k - p);
-        for at in (0..outer).step_by(panel) {
-            let count = panel.min(outer - at);
-            let stride = if pad { panel } else { count };
-            let to = &mut to[padded * p + at * depth..][..stride * depth];
-            // SAFETY: the ranges lie inside the matrix and `to` has `stride * depth` elements.
-            unsafe { operand.pack(Panel { batch, k: p, depth, at, count, stride }, to.as_mut_ptr()) };
-        }
+}
+
+impl Panels {
+    /// Packs the block of one panel that begins at `k` and `at`; the matrix begins at `to`.
+    fn pack<E: Compute>(&self, operand: &dyn Operand<E>, batch: usize, k: usize, at: usize, to: *mut E) {
+        let padded = if self.pad { self.outer.next_multiple_of(self.panel) } else { self.outer };
+        let depth = DEPTH.min(self.k - k);
+        let count = self.panel.min(self.outer - at);
+        let stride = if self.pad { self.panel } else { count };
+        // SAFETY: the ranges lie inside the matrix, and the block has `stride * depth` elements of its own in it.
+        unsafe { operand.pack(Panel { batch, k, depth, at, count, stride }, to.wrapping_add(padded * k + at * depth)) };
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct AttentionKernel;
 /// Queries of a task.
 const QUERIES: usize = 64;
 /// Keys of a block: for most heights of matrix kernels a multiple.
-const KEYS: usize = 120;
+const KEYS: usize = 112;
 /// Up to this many queries are worked on one by one.
 const FEW: usize = 8;
 /// Multiply-adds worth handing to another thread.

@@ -212,7 +212,7 @@ impl Kernel for ConvKernel {
         let pack = || -> Result<Option<Packed>> {
             Ok(floats!(input.dtype, E, S => {
                 let weights = weights(address::<S>(input)?, 1, groups, rows, inner);
-                let matrix = PackedMatrix::<E>::left(Tier::current(), &weights, groups, rows, inner);
+                let matrix = PackedMatrix::<E>::left(Tier::current(), &weights, groups, rows, inner)?;
                 Some(Packed { bytes: matrix.bytes(), data: Arc::new(matrix) })
             }, _ => None))
         };

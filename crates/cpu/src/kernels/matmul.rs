@@ -106,7 +106,7 @@ pub(super) fn pack_right(y: &Arg, layout: &Layout) -> Option<Result<Packed>> {
     let pack = |y: &Arg| -> Result<Option<Packed>> {
         Ok(floats!(y.dtype, E, S => {
             let operand = axes.strided(address::<S>(y)?.cast_const(), &[]);
-            let matrix = PackedMatrix::<E>::right(Tier::current(), &operand, 1, n, k);
+            let matrix = PackedMatrix::<E>::right(Tier::current(), &operand, 1, n, k)?;
             Some(Packed { bytes: matrix.bytes(), data: Arc::new(matrix) })
         }, _ => None))
     };

@@ -92,8 +92,8 @@ fn multiply<E: Compute + From<f32>, S: Store<E>>(
     b: &Matrix<S>,
 ) -> Vec<S> {
     let (left, right) = (a.left(s.batch), b.right(s.batch));
-    let left_packed = PackedMatrix::left(tier, &left, s.batch, s.m, s.k);
-    let right_packed = PackedMatrix::right(tier, &right, s.batch, s.n, s.k);
+    let left_packed = PackedMatrix::left(tier, &left, s.batch, s.m, s.k).expect("packed");
+    let right_packed = PackedMatrix::right(tier, &right, s.batch, s.n, s.k).expect("packed");
     let ready = |packed, direct| match (packed, direct) {
         (true, _) => Ready::Packed,
         (false, true) => Ready::Direct,
@@ -251,8 +251,8 @@ fn gflops_of_products() {
                 ("b transposed", &bt, (Ready::No, Ready::No)),
             ] {
                 let (left, right) = (a.left(batch), b.right(batch));
-                let left_packed = PackedMatrix::left(tier, &left, batch, m, k);
-                let right_packed = PackedMatrix::right(tier, &right, batch, n, k);
+                let left_packed = PackedMatrix::left(tier, &left, batch, m, k).expect("packed");
+                let right_packed = PackedMatrix::right(tier, &right, batch, n, k).expect("packed");
                 let plan = Plan::new::<f32>(tier, (batch, m, n, k), ready, false);
                 let mut c = vec![0f32; batch * m * n];
                 let mut workspace = vec![0f32; plan.workspace(pool.num_threads())];
