@@ -19,6 +19,7 @@ mod patch;
 pub mod scalar;
 mod symbols;
 pub mod verify;
+mod wires;
 
 pub use attr::{AttrField, AttrMap, AttrSpec, AttrValue};
 pub use builder::{Builder, Saved, Var, Vars};
@@ -29,6 +30,7 @@ pub use host::{HostBytes, HostTensor, HostValue, Numbers};
 pub use lampyr_derive::Attrs;
 pub use op::{
     Arity, Autocast, Class, Cost, Gradient, Listed, Op, OpAttrs, OpEntry, OpId, OpRef, OpType, Promote, ReduceKind,
-    Rule, Saves, checked_infer,
+    Rewrite, Rule, Saves, checked_infer,
 };
 pub use patch::Patch;
+pub use wires::Wires;

@@ -9,7 +9,7 @@ use crate::attr::{AttrMap, AttrSpec, AttrValue};
 use crate::case::Case;
 use crate::onnx::{OnnxExport, OnnxMapping};
 use crate::scalar::ScalarExpr;
-use crate::{Builder, Fact, Facts, Graph, HostValue, NodeId, Patch, Saved, Var, Vars};
+use crate::{Builder, Fact, Facts, Graph, HostValue, NodeId, Patch, Saved, Var, Vars, Wires};
 
 /// Index of an op in the registry; kernel tables are arrays over it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -135,13 +135,29 @@ pub struct Cost {
     pub bytes: f64,
 }
 
-/// A rewrite that names an op: looks at one node and proposes a [`Patch`].
+/// What became of a rewrite at one node.
+#[derive(Clone, Debug)]
+pub enum Rewrite {
+    /// The node is not where the rewrite begins.
+    No,
+    /// The rewrite begins here, but something forbids it: the nodes it looked at, and why.
+    Refused(Vec<NodeId>, &'static str),
+    /// New nodes and replacements are in the patch; these are the nodes that they stand for.
+    Done(Vec<NodeId>),
+}
+
+/// A rewrite in the file of the op it makes: looks at one node and adds its change to a [`Patch`] that holds the changes
+/// of other nodes already. Values that it replaces must not be among those that the new nodes read.
 #[derive(Clone, Copy)]
 pub struct Rule {
-    /// Name in logs.
+    /// Name in logs and reports.
     pub name: &'static str,
-    /// Proposes a change, or nothing.
-    pub run: fn(&Graph, NodeId) -> Result<Option<Patch>>,
+    /// Names of the ops at which it may begin.
+    pub roots: &'static [&'static str],
+    /// Whether it makes one op of several: reports name it, and it is left out when nothing is to be fused.
+    pub recognises: bool,
+    /// Looks at a node that is one of the roots.
+    pub run: fn(&Wires, NodeId, &mut Patch) -> Result<Rewrite>,
 }
 
 /// What `#[derive(Attrs)]` writes: identity, attributes and copies of an op value.
@@ -285,7 +301,7 @@ pub trait OpType: Op + Listed + Sized {
         Vec::new()
     }
 
-    /// Rewrites that name this op.
+    /// Rewrites that make this op out of others.
     fn rules() -> Vec<Rule> {
         Vec::new()
     }

@@ -49,6 +49,16 @@ impl Patch {
         Ok(var)
     }
 
+    /// A place to [`Patch::rewind`] to.
+    pub fn mark(&self) -> usize {
+        self.replace.len()
+    }
+
+    /// Forgets the replacements made since `mark`; new nodes that nothing reads go when the patch is applied.
+    pub fn rewind(&mut self, mark: usize) {
+        self.replace.truncate(mark);
+    }
+
     /// From now on readers of `old` read `new`.
     pub fn replace(&mut self, old: ValueId, new: &Var) -> Result<()> {
         self.replace.push((old, new.node()?));
@@ -121,22 +131,36 @@ impl Graph {
         for (symbol, (value, k)) in inner.symbol_sources {
             self.symbol_sources.entry(symbol).or_insert((map[&value], k));
         }
-        for (old, new) in patch.replace {
-            self.redirect(old, map[&new]);
-        }
+        let replaced: Vec<(ValueId, ValueId)> = patch.replace.iter().map(|(old, new)| (*old, map[new])).collect();
+        self.redirect(&replaced);
         self.remove_dead();
         Ok(())
     }
 
-    fn redirect(&mut self, old: ValueId, new: ValueId) {
-        if old == new {
+    /// Makes readers of every first value read the second one, which may be replaced itself.
+    fn redirect(&mut self, replaced: &[(ValueId, ValueId)]) {
+        let next: HashMap<ValueId, ValueId> = replaced.iter().copied().filter(|(old, new)| old != new).collect();
+        if next.is_empty() {
             return;
         }
+        let resolve = |v: ValueId| {
+            let mut at = v;
+            // A cycle of replacements is longer than the map.
+            for _ in 0..=next.len() {
+                match next.get(&at) {
+                    Some(to) => at = *to,
+                    None => return at,
+                }
+            }
+            v
+        };
         for node in self.nodes.iter_mut().flatten() {
-            node.inputs.iter_mut().filter(|v| **v == old).for_each(|v| *v = new);
+            node.inputs.iter_mut().for_each(|v| *v = resolve(*v));
         }
         for i in 0..self.outputs.len() {
-            if self.outputs[i] != old {
+            let old = self.outputs[i];
+            let new = resolve(old);
+            if new == old {
                 continue;
             }
             let name = self.values[old.0 as usize].name.clone();
@@ -156,9 +180,7 @@ impl Graph {
             self.outputs[i] = target;
         }
         for (value, _) in self.symbol_sources.values_mut() {
-            if *value == old {
-                *value = new;
-            }
+            *value = resolve(*value);
         }
     }
 

@@ -14,6 +14,7 @@ mod onnx_attention;
 mod onnx_recurrent;
 pub mod onnx_broadcast;
 mod onnx_tables;
+mod patterns;
 pub mod philox;
 pub mod positions;
 pub mod registry;

@@ -1,62 +1,23 @@
-//! Simple forms: rewrites that ops bring with them, and nodes that change nothing.
+//! Nodes that change nothing.
 
 use lampyr_base::{Layout, Result};
 use lampyr_ir::scalar::Instr;
-use lampyr_ir::{Class, Fact, Graph, Node, NodeId, OpType, Patch, Rule, Source, ValueId};
-use lampyr_ops::build::{Dropout, Expand, Identity, Reshape};
-use lampyr_ops::registry;
+use lampyr_ir::{Class, Fact, Graph, NodeId, OpType, Patch, Source, ValueId, Wires};
+use lampyr_ops::build::{Concat, Dropout, Expand, Identity, Reshape};
 
-use super::Context;
-
-/// Rounds of rewriting; a rule that never ends is stopped here.
-const ROUNDS: usize = 16;
-
-/// Applies rules until none applies.
-pub fn run(graph: &mut Graph, context: &mut Context) -> Result<usize> {
-    let rules: Vec<Vec<Rule>> = registry::all().iter().map(|e| (e.rules)()).collect();
-    let mut total = 0;
-    for _ in 0..ROUNDS {
-        let mut changes = 0;
-        for id in graph.order()? {
-            let Ok(node) = graph.node(id) else { continue };
-            let own = rules.get(node.op.id().0 as usize).map_or(&[][..], Vec::as_slice);
-            let mut patch = None;
-            for rule in own {
-                patch = (rule.run)(graph, id)?;
-                if patch.is_some() {
-                    break;
-                }
-            }
-            let patch = match patch {
-                None => pass_through(graph, id, context.options.inference)?,
-                found => found,
-            };
-            if let Some(patch) = patch {
-                graph.apply(patch)?;
-                changes += 1;
-            }
-        }
-        total += changes;
-        if changes == 0 {
-            break;
-        }
-    }
-    Ok(total)
-}
-
-/// A patch that removes the node when its first output is its first input.
-fn pass_through(graph: &Graph, id: NodeId, inference: bool) -> Result<Option<Patch>> {
+/// Lets readers of a node's first output read its first input when both are equal; whether they are.
+pub fn pass_through(wires: &Wires, id: NodeId, inference: bool, patch: &mut Patch) -> Result<bool> {
+    let graph = wires.graph();
     let node = graph.node(id)?;
     let (Some(from), Some(to)) = (node.inputs.first().copied(), node.outputs.first().copied()) else {
-        return Ok(None);
+        return Ok(false);
     };
-    if !changes_nothing(graph, node, inference) || !replaceable(graph, from, to) {
-        return Ok(None);
+    if !changes_nothing(wires, id, inference)? || !replaceable(graph, from, to) {
+        return Ok(false);
     }
-    let mut patch = Patch::new(format!("{} passes its input through", node.name));
     let var = patch.tap(graph, from)?;
     patch.replace(to, &var)?;
-    Ok(Some(patch))
+    Ok(true)
 }
 
 /// An output of the graph keeps its producer when the input already has a name at the boundary.
@@ -65,22 +26,22 @@ fn replaceable(graph: &Graph, from: ValueId, to: ValueId) -> bool {
     !outputs.contains(&to) || (matches!(graph.value(from).source, Source::Node(..)) && !outputs.contains(&from))
 }
 
-fn changes_nothing(graph: &Graph, node: &Node, inference: bool) -> bool {
-    let (Some(from), Some(to)) = (node.inputs.first(), node.outputs.first()) else { return false };
+fn changes_nothing(wires: &Wires, id: NodeId, inference: bool) -> Result<bool> {
+    let graph = wires.graph();
+    let node = graph.node(id)?;
+    let (Some(from), Some(to)) = (node.inputs.first(), node.outputs.first()) else { return Ok(false) };
     if node.op.downcast::<Identity>().is_some() {
-        return true;
+        return Ok(true);
     }
     if let Some(dropout) = node.op.downcast::<Dropout>() {
-        let mask_unused = node.outputs[1..]
-            .iter()
-            .all(|v| !graph.outputs().contains(v) && !graph.nodes().any(|(_, n)| n.inputs.contains(v)));
-        return mask_unused && (inference || !dropout.training || dropout.ratio == 0.0);
+        let mask_unused = node.outputs[1..].iter().all(|v| wires.readers(*v).is_empty() && !wires.is_kept(*v));
+        return Ok(mask_unused && (inference || !dropout.training || dropout.ratio == 0.0));
     }
-    let (Fact::Tensor(a), Fact::Tensor(b)) = (graph.fact(*from), graph.fact(*to)) else { return false };
+    let (Fact::Tensor(a), Fact::Tensor(b)) = (graph.fact(*from), graph.fact(*to)) else { return Ok(false) };
     if a.dtype != b.dtype || a.shape != b.shape {
-        return false;
+        return Ok(false);
     }
-    match node.op.class() {
+    Ok(match node.op.class() {
         Class::View if node.op.name() == Reshape::NAME || node.op.name() == Expand::NAME => true,
         Class::View => a.fixed_shape().is_some_and(|shape| {
             let plain = Layout::contiguous(&shape);
@@ -90,6 +51,20 @@ fn changes_nothing(graph: &Graph, node: &Node, inference: bool) -> bool {
             matches!(e.outputs.as_slice(), [(r, d)] if *d == a.dtype
                 && e.steps.get(*r as usize).is_some_and(|s| s.instr == Instr::Input(0)))
         }),
-        _ => false,
-    }
+        _ => node.inputs.len() == 1 && (node.op.downcast::<Concat>().is_some() || zero_pad(wires, id)?),
+    })
+}
+
+/// Equal sizes alone do not tell: one side may give what the other takes.
+fn zero_pad(wires: &Wires, id: NodeId) -> Result<bool> {
+    let node = wires.graph().node(id)?;
+    Ok(node.op.name() == "pad"
+        && node.op.attrs().iter().any(|(name, v)| {
+            *name == "pads"
+                && match v {
+                    lampyr_ir::AttrValue::Dims(d) => d.iter().all(|d| d.known() == Some(0)),
+                    lampyr_ir::AttrValue::Ints(d) => d.iter().all(|d| *d == 0),
+                    _ => false,
+                }
+        }))
 }

@@ -4,6 +4,7 @@ mod batch_norm;
 mod canonical;
 mod fuse;
 mod layout;
+mod rewrite;
 mod scalar;
 
 use std::time::Instant;
@@ -32,9 +33,10 @@ pub(crate) struct Pass {
 /// All passes in order. Memory is planned after them, per shape.
 pub(crate) static PASSES: &[Pass] = &[
     Pass { name: "verify", run: |g, _| verify::verify(g).map(|()| 0) },
-    Pass { name: "canonicalise", run: canonical::run },
+    Pass { name: "canonicalise", run: rewrite::simplify },
     Pass { name: "fold", run: |g, c| passes::fold_constants(g, c.options.fold_limit) },
     Pass { name: "common_subexpressions", run: |g, _| passes::common_subexpressions(g) },
+    Pass { name: "recognise", run: rewrite::recognise },
     Pass { name: "batch_norm", run: batch_norm::run },
     Pass { name: "dead_code", run: |g, _| Ok(passes::dead_code(g)) },
     Pass { name: "fuse_contraction", run: fuse::contraction },

@@ -2,6 +2,7 @@ mod fusion;
 mod memory;
 mod passes;
 mod random;
+mod recognise;
 mod tuning;
 
 use lampyr_base::{Bindings, DType};

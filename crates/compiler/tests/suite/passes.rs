@@ -15,6 +15,7 @@ fn the_pass_list_is_fixed() {
             "canonicalise",
             "fold",
             "common_subexpressions",
+            "recognise",
             "batch_norm",
             "dead_code",
             "fuse_contraction",

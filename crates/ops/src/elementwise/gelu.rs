@@ -5,12 +5,16 @@ use std::f64::consts::{FRAC_1_SQRT_2, PI};
 use lampyr_base::{DType, Error, Result};
 use lampyr_ir::onnx::{OnnxAttr, OnnxExport, OnnxMapping, required};
 use lampyr_ir::scalar::{Binary, Compute, ScalarExpr, Unary};
-use lampyr_ir::{Arity, Attrs, Builder, Class, Fact, Facts, Gradient, HostValue, Op, OpType, Var, Vars};
+use lampyr_ir::{
+    Arity, Attrs, Builder, Class, Fact, Facts, Gradient, HostValue, NodeId, Op, OpType, Patch, Rewrite, Rule, ValueId,
+    Var, Vars, Wires,
+};
 use smallvec::smallvec;
 
 use crate::build::*;
 use crate::common;
 use crate::gradient::scale;
+use crate::patterns::{Product, plus_number};
 
 const CUBIC: f64 = 0.044715;
 
@@ -51,6 +55,74 @@ impl Gelu {
         let half = scale(b, x, 0.5)?;
         mul(b, &half, &inner)
     }
+}
+
+/// The argument of the error function or tangent in `1 + f(..)`: whether it is the tangent, the argument, the nodes.
+fn one_plus(w: &Wires, v: ValueId) -> Option<(bool, ValueId, Vec<NodeId>)> {
+    let (one, inner, sum) = plus_number(w, v).filter(|(n, ..)| *n == 1.0)?;
+    let (id, node) = w.made_by(inner)?;
+    let tangent = node.op.downcast::<Tanh>().is_some();
+    (one == 1.0 && (tangent || node.op.downcast::<Erf>().is_some())).then_some((
+        tangent,
+        *node.inputs.first()?,
+        vec![sum, id],
+    ))
+}
+
+/// The nodes of `sqrt(2/pi) * (x + 0.044715 x^3)`, or of the same with `x` taken out of the sum.
+fn cubic(w: &Wires, argument: ValueId, x: ValueId) -> Option<Vec<NodeId>> {
+    let outer = Product::of(w, argument);
+    if !outer.is((2.0 / PI).sqrt()) {
+        return None;
+    }
+    let mut nodes = outer.nodes.clone();
+    match outer.values.as_slice() {
+        [sum] => {
+            let (id, node, _) = w.op::<Add>(*sum)?;
+            let third = w.pairs(node).into_iter().flatten().find_map(|(a, b)| (a == x).then(|| Product::of(w, b)))?;
+            nodes.push(id);
+            nodes.extend(&third.nodes);
+            (third.is(CUBIC) && third.values == [x; 3]).then_some(nodes)
+        }
+        _ => {
+            let rest = outer.without(x)?;
+            let [sum] = rest.values.as_slice() else { return None };
+            let (one, second, id) = plus_number(w, *sum)?;
+            let second = Product::of(w, second);
+            nodes.push(id);
+            nodes.extend(&second.nodes);
+            (one == 1.0 && second.is(CUBIC) && second.values == [x; 2]).then_some(nodes)
+        }
+    }
+}
+
+/// `x/2 * (1 + erf(x / sqrt(2)))` or the approximation, factors in any order.
+fn recognise(w: &Wires, id: NodeId, patch: &mut Patch) -> Result<Rewrite> {
+    let graph = w.graph();
+    let Some(result) = graph.node(id)?.outputs.first().copied() else { return Ok(Rewrite::No) };
+    let outer = Product::of(w, result);
+    let [a, b] = outer.values.as_slice() else { return Ok(Rewrite::No) };
+    let found = [(*a, *b), (*b, *a)].into_iter().find_map(|(x, s)| Some((x, one_plus(w, s)?)));
+    let Some((x, (tangent, argument, inner))) = found.filter(|_| outer.is(0.5)) else { return Ok(Rewrite::No) };
+    let mut nodes = outer.nodes;
+    nodes.extend(inner);
+    let more = if tangent {
+        cubic(w, argument, x)
+    } else {
+        let z = Product::of(w, argument);
+        (z.is(FRAC_1_SQRT_2) && z.values == [x]).then_some(z.nodes)
+    };
+    let Some(more) = more else {
+        return Ok(Rewrite::Refused(nodes, "the argument inside is not that of the function"));
+    };
+    nodes.extend(more);
+    if !w.closed(&nodes, result) {
+        return Ok(Rewrite::Refused(nodes, "a value inside is read elsewhere"));
+    }
+    let x = patch.tap(graph, x)?;
+    let y = gelu(patch, &x, if tangent { "tanh" } else { "none" })?;
+    patch.replace(result, &y)?;
+    Ok(Rewrite::Done(nodes))
 }
 
 impl Op for Gelu {
@@ -134,6 +206,10 @@ impl OpType for Gelu {
             }),
             OnnxMapping { domain: "com.microsoft", ..exact },
         ]
+    }
+
+    fn rules() -> Vec<Rule> {
+        vec![Rule { name: "gelu", roots: &["mul", "div"], recognises: true, run: recognise }]
     }
 
     fn cases() -> Vec<lampyr_ir::case::Case> {

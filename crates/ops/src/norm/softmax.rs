@@ -4,13 +4,14 @@ use lampyr_base::{DType, Dim, Result};
 use lampyr_ir::case::Case;
 use lampyr_ir::onnx::{OnnxAttr, OnnxExport, OnnxMapping, required};
 use lampyr_ir::{
-    Arity, Attrs, Autocast, Builder, Class, Fact, Facts, Gradient, HostTensor, HostValue, Op, OpType, Promote, Saved,
-    Saves, TensorFact, Var, Vars,
+    Arity, Attrs, Autocast, Builder, Class, Fact, Facts, Gradient, HostTensor, HostValue, NodeId, Op, OpType, Patch,
+    Promote, Rewrite, Rule, Saved, Saves, TensorFact, Var, Vars, Wires,
 };
 use smallvec::smallvec;
 
 use crate::build::*;
 use crate::common;
+use crate::patterns::{difference, exponential, named, reduced};
 
 /// `e^x / sum(e^x)` along an axis, computed with the maximum taken off. Rows without a finite maximum give NaN.
 #[derive(Clone, Debug, Attrs)]
@@ -56,6 +57,54 @@ pub(crate) fn flattened(
     let flat = reshape(b, x, vec![Dim::product(rows), Dim::product(columns)])?;
     let y = f(b, &flat, -1)?;
     reshape(b, &y, fact.shape.to_vec())
+}
+
+/// `e / sum(e)` with `e = exp(x)` or `e = exp(x - max(x))`.
+fn recognise(w: &Wires, id: NodeId, patch: &mut Patch) -> Result<Rewrite> {
+    let graph = w.graph();
+    let node = graph.node(id)?;
+    let (Some(result), [a, b]) = (node.outputs.first().copied(), node.inputs.as_slice()) else {
+        return Ok(Rewrite::No);
+    };
+    let mut nodes = vec![id];
+    let found = if node.op.downcast::<Div>().is_some() {
+        Some((*a, *b))
+    } else {
+        w.pairs(node).into_iter().flatten().find_map(|(e, r)| {
+            let (inverse, n) = named(w, r, "reciprocal")?;
+            nodes.push(inverse);
+            Some((e, *n.inputs.first()?))
+        })
+    };
+    let Some((powers, total)) = found else { return Ok(Rewrite::No) };
+    let (Some((x, e)), Some((summed, axes, s))) = (exponential(w, powers), reduced(w, total, "reduce_sum")) else {
+        return Ok(Rewrite::No);
+    };
+    if summed != powers {
+        return Ok(Rewrite::No);
+    }
+    nodes.extend([e, s]);
+    let [axis] = axes.as_slice() else {
+        return Ok(Rewrite::Refused(nodes, "the sum is over several axes"));
+    };
+    let shifted = difference(w, x).and_then(|(x, most, d)| {
+        let (of, over, m) = reduced(w, most, "reduce_max")?;
+        (of == x && over == axes).then_some((x, [d, m]))
+    });
+    let x = match shifted {
+        Some((x, more)) => {
+            nodes.extend(more);
+            x
+        }
+        None => x,
+    };
+    if !w.closed(&nodes, result) {
+        return Ok(Rewrite::Refused(nodes, "a value inside is read elsewhere"));
+    }
+    let x = patch.tap(graph, x)?;
+    let y = softmax(patch, &x, *axis as i64)?;
+    patch.replace(result, &y)?;
+    Ok(Rewrite::Done(nodes))
 }
 
 impl Op for Softmax {
@@ -130,6 +179,10 @@ impl OpType for Softmax {
                 Ok(smallvec![softmax(b, &required(x, 0)?, node.int("axis", -1)?)?])
             }),
         ]
+    }
+
+    fn rules() -> Vec<Rule> {
+        vec![Rule { name: "softmax", roots: &["div", "mul"], recognises: true, run: recognise }]
     }
 
     fn cases() -> Vec<Case> {

@@ -4,12 +4,14 @@ use lampyr_base::{DType, Dim, Error, Layout, Result, num_elements};
 use lampyr_ir::case::{Case, CaseInput, View};
 use lampyr_ir::onnx::{OnnxAttr, OnnxExport, OnnxMapping, required};
 use lampyr_ir::{
-    Arity, Attrs, Builder, Class, Fact, Facts, Gradient, HostTensor, HostValue, Op, OpType, Saved, Saves, TensorFact,
-    Var,
+    Arity, Attrs, Builder, Class, Fact, Facts, Gradient, HostTensor, HostValue, NodeId, Op, OpType, Patch, Rewrite,
+    Rule, Saved, Saves, TensorFact, Var, Wires,
 };
 use smallvec::smallvec;
 
 use crate::common;
+use crate::patterns::only_shape;
+use crate::shape::transpose::{Transpose, transpose};
 
 /// The elements of the input in row-major order under another shape. No copy where the strides allow.
 #[derive(Clone, Debug, Attrs)]
@@ -87,6 +89,71 @@ pub(crate) fn vjp_as(b: &mut dyn Builder, s: &Saved, grads: &[Option<Var>]) -> R
     let shape = s.input_fact(0)?.shape.to_vec();
     Ok(vec![Some(b.one(&Reshape { shape }, std::slice::from_ref(g))?)])
 }
+
+/// Of two changes of shape behind each other only the last one counts.
+fn merge(w: &Wires, id: NodeId, patch: &mut Patch) -> Result<Rewrite> {
+    let node = w.graph().node(id)?;
+    let ([v], [result], true) = (node.inputs.as_slice(), node.outputs.as_slice(), only_shape(node)) else {
+        return Ok(Rewrite::No);
+    };
+    let Some((_, first)) = w.made_by(*v).filter(|(_, n)| only_shape(n)) else { return Ok(Rewrite::No) };
+    let (Some(x), Some(shape)) = (first.inputs.first(), w.shape(*result)) else { return Ok(Rewrite::No) };
+    if w.tensor(*result).is_some_and(|t| t.known.is_some()) {
+        return Ok(Rewrite::No);
+    }
+    let same = w.shape(*x) == Some(shape);
+    let x = patch.tap(w.graph(), *x)?;
+    let y = if same { x } else { (patch as &mut dyn Builder).one(&Reshape { shape: shape.to_vec() }, &[x])? };
+    patch.replace(*result, &y)?;
+    Ok(Rewrite::Done(vec![id]))
+}
+
+/// For a reshape that only merges neighbouring axes: how many input axes make each output axis.
+fn merged(from: &[Dim], to: &[Dim]) -> Option<Vec<usize>> {
+    let mut counts = Vec::with_capacity(to.len());
+    let mut at = 0;
+    for (i, size) in to.iter().enumerate() {
+        let rest = to.len() - i - 1;
+        let last = from.len().checked_sub(rest)?;
+        let count = (1..=last.checked_sub(at)?).find(|n| Dim::product(&from[at..at + n]) == *size)?;
+        counts.push(count);
+        at += count;
+    }
+    (at == from.len()).then_some(counts)
+}
+
+/// Axes merged, transposed and split again: a transpose of the axes before.
+fn through_transpose(w: &Wires, id: NodeId, patch: &mut Patch) -> Result<Rewrite> {
+    let node = w.graph().node(id)?;
+    let ([v], [result], true) = (node.inputs.as_slice(), node.outputs.as_slice(), only_shape(node)) else {
+        return Ok(Rewrite::No);
+    };
+    let Some((_, middle, op)) = w.op::<Transpose>(*v) else { return Ok(Rewrite::No) };
+    let Some(inner) = middle.inputs.first().copied() else { return Ok(Rewrite::No) };
+    let Some((_, first)) = w.made_by(inner).filter(|(_, n)| only_shape(n)) else { return Ok(Rewrite::No) };
+    let Some(x) = first.inputs.first().copied() else { return Ok(Rewrite::No) };
+    let (Some(from), Some(flat), Some(to)) = (w.shape(x), w.shape(inner), w.shape(*result)) else {
+        return Ok(Rewrite::No);
+    };
+    let Some(counts) = merged(from, flat) else { return Ok(Rewrite::No) };
+    let starts: Vec<usize> = counts.iter().scan(0, |at, n| Some(std::mem::replace(at, *at + n))).collect();
+    let mut perm: Vec<i64> = Vec::with_capacity(from.len());
+    for axis in op.perm.iter().map(|a| common::axis(*a, flat.len())) {
+        let axis = axis?;
+        perm.extend((starts[axis]..starts[axis] + counts[axis]).map(|a| a as i64));
+    }
+    let fits = perm.len() == to.len() && perm.iter().zip(to).all(|(a, d)| from[*a as usize] == *d);
+    if !fits {
+        return Ok(Rewrite::No);
+    }
+    let x = patch.tap(w.graph(), x)?;
+    let y = transpose(patch, &x, &perm)?;
+    patch.replace(*result, &y)?;
+    Ok(Rewrite::Done(vec![id]))
+}
+
+/// What only gives another shape.
+const SHAPE_OPS: &[&str] = &["reshape", "flatten", "squeeze", "unsqueeze"];
 
 impl Op for Reshape {
     fn arity(&self) -> Arity {
@@ -171,6 +238,13 @@ impl OpType for Reshape {
                 let want = b.dims(&required(inputs, 1)?)?;
                 build(b, &required(inputs, 0)?, want, node.int("allowzero", 0)? == 0)
             }),
+        ]
+    }
+
+    fn rules() -> Vec<Rule> {
+        vec![
+            Rule { name: "merge_reshapes", roots: SHAPE_OPS, recognises: false, run: merge },
+            Rule { name: "reshape_through_transpose", roots: SHAPE_OPS, recognises: false, run: through_transpose },
         ]
     }
 

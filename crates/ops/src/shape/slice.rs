@@ -4,14 +4,16 @@ use lampyr_base::{DType, Dim, Error, Layout, Result, Symbol};
 use lampyr_ir::case::{Case, CaseInput, View};
 use lampyr_ir::onnx::{OnnxExport, OnnxMapping, optional, required};
 use lampyr_ir::{
-    Arity, Attrs, Builder, Class, Fact, Facts, Gradient, HostTensor, HostValue, Op, OpType, Saved, Saves, TensorFact,
-    Var, Vars,
+    Arity, Attrs, Builder, Class, Fact, Facts, Gradient, HostTensor, HostValue, NodeId, Op, OpType, Patch, Rewrite,
+    Rule, Saved, Saves, TensorFact, Var, Vars, Wires,
 };
 use smallvec::smallvec;
 
 use crate::common;
 use crate::gradient::full;
+use crate::index::gather::Gather;
 use crate::shape::set_slice::SetSlice;
+use crate::shape::squeeze::squeeze;
 
 /// The elements from `starts` (included) to `ends` (excluded) by `steps` along `axes`. Bounds count from the end when
 /// negative and are clamped, as ONNX Slice does. No copy.
@@ -70,6 +72,31 @@ fn count(n: &Dim, start: &Dim, end: &Dim, step: i64) -> Option<Dim> {
         (start.maximum(&zero).minimum(&last).sub(&end.maximum(&Dim::Known(-1))), step.checked_neg()?)
     };
     Some(distance.ceil_div(&Dim::Known(step)).maximum(&zero))
+}
+
+/// A gather of one constant element of an axis is a view.
+fn pick(w: &Wires, id: NodeId, patch: &mut Patch) -> Result<Rewrite> {
+    let node = w.graph().node(id)?;
+    let (Some(op), [x, index], [result]) =
+        (node.op.downcast::<Gather>(), node.inputs.as_slice(), node.outputs.as_slice())
+    else {
+        return Ok(Rewrite::No);
+    };
+    let (Some(at), Some(shape)) = (w.graph().constant(*index), w.shape(*x)) else { return Ok(Rewrite::No) };
+    let at = at.to_i64();
+    let (Ok(axis), [at]) = (common::axis(op.axis, shape.len()), at.as_slice()) else { return Ok(Rewrite::No) };
+    let at = *at;
+    let [rank_0, rank_1] = [0, 1].map(|n| w.shape(*index).is_some_and(|s| s.len() == n));
+    let Some(size) = shape[axis].known().filter(|n| (-n..*n).contains(&at)) else { return Ok(Rewrite::No) };
+    if w.tensor(*result).is_some_and(|t| t.known.is_some()) || !(rank_0 || rank_1) {
+        return Ok(Rewrite::No);
+    }
+    let at = if at < 0 { at + size } else { at };
+    let x = patch.tap(w.graph(), *x)?;
+    let part = narrow(patch, &x, axis as i64, Dim::Known(at), Dim::Known(at + 1))?;
+    let y = if rank_0 { squeeze(patch, &part, &[axis as i64])? } else { part };
+    patch.replace(*result, &y)?;
+    Ok(Rewrite::Done(vec![id]))
 }
 
 impl Slice {
@@ -224,6 +251,10 @@ impl OpType for Slice {
                 from_onnx(b, &required(inputs, 0)?, axes, starts, ends, steps)
             }),
         ]
+    }
+
+    fn rules() -> Vec<Rule> {
+        vec![Rule { name: "gather_of_one", roots: &["gather"], recognises: false, run: pick }]
     }
 
     fn cases() -> Vec<Case> {

@@ -4,11 +4,13 @@ use lampyr_base::{DType, Error, Layout, Result};
 use lampyr_ir::case::{Case, CaseInput, View};
 use lampyr_ir::onnx::{OnnxAttr, OnnxExport, OnnxMapping, required};
 use lampyr_ir::{
-    Arity, Attrs, Builder, Class, Fact, Facts, Gradient, HostValue, Op, OpType, Saved, Saves, TensorFact, Var,
+    Arity, Attrs, Builder, Class, Fact, Facts, Gradient, HostValue, NodeId, Op, OpType, Patch, Rewrite, Rule, Saved,
+    Saves, TensorFact, Var, Wires,
 };
 use smallvec::smallvec;
 
 use crate::common;
+use crate::shape::reshape::reshape;
 
 /// Axis `i` of the result is axis `perm[i]` of the input. No copy.
 #[derive(Clone, Debug, Attrs)]
@@ -51,6 +53,43 @@ impl Transpose {
         self.order(rank)?.into_iter().enumerate().for_each(|(i, a)| inverse[a] = i as i64);
         Ok(inverse)
     }
+}
+
+/// Two transposes behind each other are one.
+fn merge(w: &Wires, id: NodeId, patch: &mut Patch) -> Result<Rewrite> {
+    let node = w.graph().node(id)?;
+    let (Some(outer), [v], [result]) =
+        (node.op.downcast::<Transpose>(), node.inputs.as_slice(), node.outputs.as_slice())
+    else {
+        return Ok(Rewrite::No);
+    };
+    let Some((_, first, inner)) = w.op::<Transpose>(*v) else { return Ok(Rewrite::No) };
+    let Some(rank) = w.shape(*v).map(<[_]>::len) else { return Ok(Rewrite::No) };
+    let (outer, inner) = (outer.order(rank)?, inner.order(rank)?);
+    let perm: Vec<i64> = outer.iter().map(|&a| inner[a] as i64).collect();
+    let Some(x) = first.inputs.first() else { return Ok(Rewrite::No) };
+    let x = patch.tap(w.graph(), *x)?;
+    let y = if perm.iter().enumerate().all(|(i, a)| i as i64 == *a) { x } else { transpose(patch, &x, &perm)? };
+    patch.replace(*result, &y)?;
+    Ok(Rewrite::Done(vec![id]))
+}
+
+/// A transpose that moves only axes of size 1 is a reshape.
+fn of_ones(w: &Wires, id: NodeId, patch: &mut Patch) -> Result<Rewrite> {
+    let node = w.graph().node(id)?;
+    let (Some(op), [x], [result]) = (node.op.downcast::<Transpose>(), node.inputs.as_slice(), node.outputs.as_slice())
+    else {
+        return Ok(Rewrite::No);
+    };
+    let (Some(from), Some(to)) = (w.shape(*x), w.shape(*result)) else { return Ok(Rewrite::No) };
+    let moved: Vec<usize> = op.order(from.len())?.into_iter().filter(|&a| from[a].known() != Some(1)).collect();
+    if !moved.is_sorted() {
+        return Ok(Rewrite::No);
+    }
+    let x = patch.tap(w.graph(), *x)?;
+    let y = reshape(patch, &x, to.to_vec())?;
+    patch.replace(*result, &y)?;
+    Ok(Rewrite::Done(vec![id]))
 }
 
 impl Op for Transpose {
@@ -118,6 +157,13 @@ impl OpType for Transpose {
             };
             Ok(smallvec![transpose(b, &x, &perm)?])
         })]
+    }
+
+    fn rules() -> Vec<Rule> {
+        vec![
+            Rule { name: "merge_transposes", roots: &["transpose"], recognises: false, run: merge },
+            Rule { name: "transpose_of_ones", roots: &["transpose"], recognises: false, run: of_ones },
+        ]
     }
 
     fn cases() -> Vec<Case> {
