@@ -6,4 +6,5 @@ pub mod fuzz;
 pub mod goldens;
 pub mod graphs;
 pub mod loopback;
+pub mod plan_check;
 pub mod runner;

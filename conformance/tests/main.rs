@@ -12,6 +12,8 @@ mod graph;
 mod how_to_add;
 #[path = "suite/paths.rs"]
 mod paths;
+#[path = "suite/plans.rs"]
+mod plans;
 #[path = "suite/tape.rs"]
 mod tape;
 #[path = "suite/training.rs"]

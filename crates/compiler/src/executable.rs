@@ -3,13 +3,14 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lampyr_base::{Bindings, Device, Result, Symbol};
-use lampyr_ir::{Fact, Graph, GraphBuilder, NodeId, OpRef, ValueId, Var};
+use lampyr_base::{Bindings, Device, Dim, Result, Symbol};
+use lampyr_ir::{Class, Fact, Graph, GraphBuilder, NodeId, OpRef, ValueId, Var};
 
 use crate::constants::Constants;
+use crate::order;
 use crate::passes::{self, Context};
 use crate::place::{Placement, Placements};
-use crate::plan::{Plan, Request};
+use crate::plan::{Liveness, Plan, Request};
 use crate::report::{PlacementRecord, Report};
 use crate::{Options, PlanReport};
 
@@ -33,14 +34,19 @@ type Call = (OpRef, Vec<Fact>);
 pub struct Executable {
     graph: Graph,
     options: Options,
-    order: Vec<NodeId>,
+    live: Liveness,
+    one_device: bool,
     placements: Placements,
     report: Report,
     symbols: BTreeSet<Symbol>,
+    /// Bytes of everything that the nodes of the graph as it came make, views left aside.
+    imported: Vec<Dim>,
     bodies: HashMap<NodeId, Vec<Arc<Executable>>>,
     constants: Constants,
     plans: Mutex<Vec<(Request, Arc<Plan>)>>,
     planned: AtomicU64,
+    /// By device of a plan: the order in which the last plan placed its slots.
+    slot_orders: Mutex<HashMap<usize, Arc<[u32]>>>,
     written: Mutex<HashMap<Call, Option<Arc<Executable>>>>,
 }
 
@@ -57,13 +63,24 @@ fn mentioned(graph: &Graph) -> BTreeSet<Symbol> {
     all
 }
 
+/// Bytes of what the nodes make.
+fn intermediates(graph: &Graph) -> Vec<Dim> {
+    let made = graph.nodes().filter(|(_, n)| n.op.class() != Class::View).flat_map(|(_, n)| &n.outputs);
+    made.filter(|v| !graph.outputs().contains(v))
+        .filter_map(|v| if let Fact::Tensor(t) = graph.fact(*v) { Some(t.bytes()) } else { None })
+        .collect()
+}
+
 impl Executable {
     pub(crate) fn build(mut graph: Graph, options: &Options) -> Result<Executable> {
         lampyr_backend::backend(options.policy.device)?;
+        let imported = intermediates(&graph);
         let mut context = Context { options, fusions: Vec::new(), layouts: Vec::new(), placements: Placements::new() };
         let records = passes::run(&mut graph, &mut context)?;
         let Context { fusions, layouts, placements, .. } = context;
-        let order = graph.order()?;
+        let (order, chosen) = order::choose(&graph)?;
+        let live = Liveness::of(&graph, order)?;
+        let one_device = placements.values().all(|p| p.device == options.policy.device);
         let symbols = mentioned(&graph);
         let mut bodies = HashMap::new();
         for (id, node) in graph.nodes() {
@@ -74,9 +91,15 @@ impl Executable {
                 bodies.insert(id, made);
             }
         }
-        let mut report =
-            Report { graph: graph.name.clone(), passes: records, fusions, layouts, placements: Vec::new() };
-        for id in &order {
+        let mut report = Report {
+            graph: graph.name.clone(),
+            passes: records,
+            fusions,
+            layouts,
+            order: chosen,
+            placements: Vec::new(),
+        };
+        for id in &live.order {
             let node = graph.node(*id)?;
             if let Some(p) = placements.get(id) {
                 report.placements.push(PlacementRecord::new(&graph, node, p));
@@ -85,14 +108,17 @@ impl Executable {
         Ok(Executable {
             graph,
             options: options.clone(),
-            order,
+            live,
+            one_device,
             placements,
             report,
             symbols,
+            imported,
             bodies,
             constants: Constants::default(),
             plans: Mutex::default(),
             planned: AtomicU64::new(0),
+            slot_orders: Mutex::default(),
             written: Mutex::default(),
         })
     }
@@ -119,7 +145,22 @@ impl Executable {
 
     /// Nodes in execution order.
     pub fn order(&self) -> &[NodeId] {
-        &self.order
+        &self.live.order
+    }
+
+    pub(crate) fn liveness(&self) -> &Liveness {
+        &self.live
+    }
+
+    /// Bytes of all intermediates of the graph before any pass, sizes taken from `bindings`; those of unknown size are
+    /// left out.
+    pub fn imported_bytes(&self, bindings: &Bindings) -> usize {
+        self.imported.iter().filter_map(|d| usize::try_from(d.eval(bindings)?).ok()).fold(0, usize::saturating_add)
+    }
+
+    /// Whether all nodes are placed on the preferred device.
+    pub(crate) fn on_one_device(&self) -> bool {
+        self.one_device
     }
 
     /// The preferred device, where inputs are expected.
@@ -188,6 +229,16 @@ impl Executable {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Request, Arc<Plan>)>> {
         self.plans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The order in which an earlier plan placed its slots on the device with this index.
+    pub(crate) fn slot_order(&self, device: usize) -> Arc<[u32]> {
+        let all = self.slot_orders.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&device).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn keep_slot_order(&self, device: usize, order: Vec<u32>) {
+        self.slot_orders.lock().unwrap_or_else(PoisonError::into_inner).insert(device, order.into());
     }
 
     /// `op` written out with others for inputs of these facts, compiled; `None` where it is primitive.

@@ -5,6 +5,7 @@ mod executable;
 mod json;
 pub mod memory;
 mod options;
+mod order;
 mod passes;
 mod place;
 pub mod plan;

@@ -88,6 +88,15 @@ impl PlacementRecord {
     }
 }
 
+/// In which order the nodes run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OrderRecord {
+    /// The order taken: `imported`, `depth_first` or `least_growth`.
+    pub chosen: &'static str,
+    /// Orders considered, with the estimated largest sum of live bytes.
+    pub peaks: Vec<(&'static str, f64)>,
+}
+
 /// What the passes did.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
@@ -99,6 +108,8 @@ pub struct Report {
     pub fusions: Vec<FusionRecord>,
     /// Memory formats.
     pub layouts: Vec<LayoutRecord>,
+    /// The order of the nodes.
+    pub order: OrderRecord,
     /// Devices, in execution order.
     pub placements: Vec<PlacementRecord>,
 }
@@ -153,6 +164,20 @@ impl Report {
             ("passes", passes.collect()),
             ("fusions", fusions.collect()),
             ("layouts", layouts.collect()),
+            (
+                "order",
+                Json::Object(vec![
+                    ("chosen", self.order.chosen.into()),
+                    (
+                        "peaks",
+                        (self.order.peaks.iter())
+                            .map(|(name, bytes)| {
+                                Json::Object(vec![("name", (*name).into()), ("bytes", Json::Number(*bytes))])
+                            })
+                            .collect(),
+                    ),
+                ]),
+            ),
             ("placements", placements.collect()),
         ])
         .write()
@@ -195,6 +220,33 @@ pub struct StepReport {
     pub reason: &'static str,
     /// Whether an output lies where an input was.
     pub in_place: bool,
+    /// Slots that it reads, by index.
+    pub reads: Vec<usize>,
+    /// Slots that it writes, workspace included.
+    pub writes: Vec<usize>,
+}
+
+/// The slots among operands, each once.
+fn slots<'a>(operands: impl IntoIterator<Item = &'a Operand>) -> Vec<usize> {
+    let mut all: Vec<usize> =
+        (operands.into_iter()).filter_map(|o| if let Place::Slot(i) = o.place { Some(i) } else { None }).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+fn uses(action: &Action) -> (Vec<usize>, Vec<usize>) {
+    match action {
+        Action::Kernel { inputs, outputs, workspace, .. } => {
+            (slots(inputs), slots(outputs.iter().flatten().chain(workspace)))
+        }
+        Action::Copy { from, to } | Action::Transfer { from, to, .. } => (slots([from]), slots([to])),
+        Action::Reference { inputs, outputs, .. }
+        | Action::Call { inputs, outputs, .. }
+        | Action::Dynamic { inputs, outputs, .. }
+        | Action::Control { inputs, outputs, .. } => (slots(inputs), slots(outputs.iter().flatten())),
+        Action::Bind { from, .. } => (slots([from]), Vec::new()),
+    }
 }
 
 /// What one plan looks like.
@@ -208,6 +260,8 @@ pub struct PlanReport {
     pub arena_bytes: usize,
     /// Bytes of all slots without sharing.
     pub unplanned_bytes: usize,
+    /// Bytes of all intermediates of the graph before any pass, without sharing.
+    pub imported_bytes: usize,
     /// No arena layout can be smaller.
     pub lower_bound_bytes: usize,
     /// Bytes of the arenas when slots are placed by size alone.
@@ -243,7 +297,8 @@ impl PlanReport {
                 Action::Bind { .. } => ("bind", "", "", false),
             };
             let (device, reason) = (plan.device(step.device), step.reason.code());
-            StepReport { node: step.name.to_string(), action, op, kernel, device, reason, in_place }
+            let (reads, writes) = uses(&step.action);
+            StepReport { node: step.name.to_string(), action, op, kernel, device, reason, in_place, reads, writes }
         });
         let slots = plan.slots.iter().zip(&plan.slot_values).map(|(s, v)| SlotReport {
             value: v.map_or("workspace", |v| &graph.value(v).name).to_string(),
@@ -262,6 +317,7 @@ impl PlanReport {
             slots: slots.collect(),
             arena_bytes: plan.arena_bytes(),
             unplanned_bytes: plan.unplanned_bytes(),
+            imported_bytes: exe.imported_bytes(&plan.bindings),
             lower_bound_bytes: plan.lower_bound_bytes(),
             greedy_bytes: plan.greedy_bytes(),
             weight_bytes: exe.weight_bytes(),
@@ -281,6 +337,8 @@ impl PlanReport {
                 ("device", Json::Text(s.device.to_string())),
                 ("reason", s.reason.into()),
                 ("in_place", Json::Bool(s.in_place)),
+                ("reads", s.reads.iter().map(|i| Json::from(*i)).collect()),
+                ("writes", s.writes.iter().map(|i| Json::from(*i)).collect()),
             ])
         });
         let slots = self.slots.iter().map(|s| {
@@ -301,6 +359,7 @@ impl PlanReport {
         Json::Object(vec![
             ("arena_bytes", self.arena_bytes.into()),
             ("unplanned_bytes", self.unplanned_bytes.into()),
+            ("imported_bytes", self.imported_bytes.into()),
             ("lower_bound_bytes", self.lower_bound_bytes.into()),
             ("greedy_bytes", self.greedy_bytes.into()),
             ("weight_bytes", self.weight_bytes.into()),

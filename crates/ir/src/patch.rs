@@ -190,6 +190,7 @@ impl Graph {
         let mut stack: Vec<NodeId> = self.outputs.iter().filter_map(|v| Some(self.producer(*v)?.0)).collect();
         let mut used_symbols = std::collections::BTreeSet::new();
         let producers = self.symbol_producers();
+        let by_symbol = !producers.is_empty() || !self.symbol_sources.is_empty();
         let note_fact = |fact: &Fact, into: &mut std::collections::BTreeSet<_>| {
             if let Fact::Tensor(t) = fact {
                 t.shape.iter().for_each(|d| into.extend(d.symbols()));
@@ -201,7 +202,9 @@ impl Graph {
                     continue;
                 }
                 if let Some(node) = &self.nodes[id.0 as usize] {
-                    used_symbols.extend(self.node_symbols(node));
+                    if by_symbol {
+                        used_symbols.extend(self.node_symbols(node));
+                    }
                     stack.extend(node.inputs.iter().filter_map(|v| Some(self.producer(*v)?.0)));
                 }
             }

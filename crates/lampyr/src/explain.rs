@@ -77,6 +77,8 @@ impl fmt::Display for Explanation {
             };
             writeln!(f, "  {sign} {}: {nodes}: {}{times}", fusion.pattern, fusion.reason)?;
         }
+        let peaks: Vec<_> = r.order.peaks.iter().map(|(name, n)| format!("{name} {}", bytes(*n as usize))).collect();
+        writeln!(f, "\norder: {} (estimated peaks: {})", r.order.chosen, peaks.join(", "))?;
         writeln!(f, "\nsteps")?;
         for step in &p.steps {
             let what = if step.kernel.is_empty() { step.action } else { step.kernel };
@@ -85,8 +87,10 @@ impl fmt::Display for Explanation {
         }
         writeln!(f, "\nmemory")?;
         writeln!(f, "  arena        {:>12}", bytes(p.arena_bytes))?;
-        writeln!(f, "  unplanned    {:>12}", bytes(p.unplanned_bytes))?;
         writeln!(f, "  lower bound  {:>12}", bytes(p.lower_bound_bytes))?;
+        writeln!(f, "  by size      {:>12}", bytes(p.greedy_bytes))?;
+        writeln!(f, "  unplanned    {:>12}", bytes(p.unplanned_bytes))?;
+        writeln!(f, "  imported     {:>12}", bytes(p.imported_bytes))?;
         writeln!(f, "  weights      {:>12}", bytes(p.weight_bytes))?;
         write!(f, "  outputs      {:>12}", bytes(p.output_bytes))
     }

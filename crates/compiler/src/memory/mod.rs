@@ -2,7 +2,7 @@
 
 mod place;
 
-pub use place::{Assignment, assign, lower_bound};
+pub use place::{Assignment, assign, assign_from, lower_bound};
 
 /// Alignment of slots in bytes.
 pub const ALIGN: usize = 64;

@@ -2,7 +2,7 @@
 //! elsewhere it becomes one product and one sum, which fuse with their neighbours.
 
 use lampyr_base::{DType, Result};
-use lampyr_ir::{Builder, Graph, HostTensor, Node, NodeId, Patch, ValueId, Var};
+use lampyr_ir::{Builder, Graph, HostTensor, Node, NodeId, Patch, ValueId, Var, Wires};
 use lampyr_ops::build::{BatchNorm, Conv, Gemm, Matmul, add, mul};
 
 use super::Context;
@@ -13,15 +13,18 @@ pub fn run(graph: &mut Graph, context: &mut Context) -> Result<usize> {
         return Ok(0);
     }
     let mut count = 0;
-    for id in graph.order()? {
-        let Ok(node) = graph.node(id) else { continue };
-        if node.op.downcast::<BatchNorm>().is_none_or(|op| op.training) {
-            continue;
+    let mut patch = Patch::new("batch norms into weights");
+    {
+        let wires = Wires::new(graph);
+        for id in graph.order()? {
+            let Ok(node) = graph.node(id) else { continue };
+            if node.op.downcast::<BatchNorm>().is_some_and(|op| !op.training) && fold(&wires, node, &mut patch)? {
+                count += 1;
+            }
         }
-        if let Some(patch) = fold(graph, node)? {
-            graph.apply(patch)?;
-            count += 1;
-        }
+    }
+    if count > 0 {
+        graph.apply(patch)?;
     }
     Ok(count)
 }
@@ -43,6 +46,18 @@ fn scaled(weights: &HostTensor, axis: usize, factor: &[f64]) -> Result<Option<Ho
         return Ok(None);
     }
     let inner: usize = shape[axis + 1..].iter().product();
+    if let (DType::F32, true) = (weights.dtype(), inner > 0) {
+        let number = |b: &[u8]| b.try_into().map_or(0.0, f32::from_le_bytes);
+        let rows = weights.bytes().chunks_exact(4 * inner).zip(factor.iter().cycle());
+        return HostTensor::build(DType::F32, shape, |to| {
+            for ((from, f), to) in rows.zip(to.chunks_exact_mut(4 * inner)) {
+                for (from, to) in from.chunks_exact(4).zip(to.chunks_exact_mut(4)) {
+                    to.copy_from_slice(&((f64::from(number(from)) * f) as f32).to_le_bytes());
+                }
+            }
+        })
+        .map(Some);
+    }
     let mut values = weights.to_f64();
     for (i, x) in values.iter_mut().enumerate() {
         *x *= factor[i / inner.max(1) % factor.len()];
@@ -54,57 +69,54 @@ fn vector(dtype: DType, values: &[f64]) -> Result<HostTensor> {
     HostTensor::from_f64(dtype, &[values.len()], values)
 }
 
-fn fold(graph: &Graph, norm: &Node) -> Result<Option<Patch>> {
-    let (Some(x), Some(y)) = (norm.inputs.first().copied(), norm.outputs.first().copied()) else { return Ok(None) };
-    let others_read = norm.outputs[1..].iter().any(|v| graph.nodes().any(|(_, n)| n.inputs.contains(v)));
-    if others_read {
-        return Ok(None);
+fn fold(wires: &Wires, norm: &Node, patch: &mut Patch) -> Result<bool> {
+    let (Some(x), Some(y)) = (norm.inputs.first().copied(), norm.outputs.first().copied()) else { return Ok(false) };
+    if norm.outputs[1..].iter().any(|v| !wires.readers(*v).is_empty() || wires.is_kept(*v)) {
+        return Ok(false);
     }
-    let Some((factor, shift)) = affine(graph, norm) else { return Ok(None) };
-    let only_reader = graph.nodes().filter(|(_, n)| n.inputs.contains(&x)).count() == 1;
-    if let Some((main, _)) = graph.producer(x).filter(|_| only_reader && !graph.outputs().contains(&x))
-        && let Some(patch) = rewrite(graph, main, y, &factor, &shift)?
+    let Some((factor, shift)) = affine(wires.graph(), norm) else { return Ok(false) };
+    if let Some((main, _)) = wires.made_by(x).filter(|_| wires.read_once(x))
+        && rewrite(wires.graph(), main, y, &factor, &shift, patch)?
     {
-        return Ok(Some(patch));
+        return Ok(true);
     }
-    written_out(graph, norm, &factor, &shift)
+    written_out(wires.graph(), norm, &factor, &shift, patch)
 }
 
 /// `x * factor + shift`.
-fn written_out(graph: &Graph, norm: &Node, factor: &[f64], shift: &[f64]) -> Result<Option<Patch>> {
-    let (Some(x), Some(y)) = (norm.inputs.first().copied(), norm.outputs.first().copied()) else { return Ok(None) };
-    let (dtype, Some(rank)) = (graph.fact(x).dtype(), rank(graph, x)) else { return Ok(None) };
+fn written_out(graph: &Graph, norm: &Node, factor: &[f64], shift: &[f64], patch: &mut Patch) -> Result<bool> {
+    let (Some(x), Some(y)) = (norm.inputs.first().copied(), norm.outputs.first().copied()) else { return Ok(false) };
+    let (dtype, Some(rank)) = (graph.fact(x).dtype(), rank(graph, x)) else { return Ok(false) };
     if !matches!(dtype, DType::F32 | DType::F64) || graph.fact(y).dtype() != dtype || rank < 2 {
-        return Ok(None);
+        return Ok(false);
     }
     let mut shape = vec![1; rank - 1];
     shape[0] = factor.len();
-    let mut patch = Patch::new(format!("batch norm {} written out", norm.name));
     patch.scope(&norm.name);
     let x = patch.tap(graph, x)?;
     let factor = patch.constant(HostTensor::from_f64(dtype, &shape, factor)?)?;
     let shift = patch.constant(HostTensor::from_f64(dtype, &shape, shift)?)?;
-    let scaled = mul(&mut patch, &x, &factor)?;
-    let made = add(&mut patch, &scaled, &shift)?;
+    let scaled = mul(patch, &x, &factor)?;
+    let made = add(patch, &scaled, &shift)?;
     patch.replace(y, &made)?;
-    Ok(Some(patch))
+    Ok(true)
 }
 
-fn rewrite(graph: &Graph, main: NodeId, y: ValueId, factor: &[f64], shift: &[f64]) -> Result<Option<Patch>> {
+fn rewrite(graph: &Graph, main: NodeId, y: ValueId, factor: &[f64], shift: &[f64], patch: &mut Patch) -> Result<bool> {
     let node = graph.node(main)?;
     let (Some(input), Some(weights)) = (node.inputs.first(), node.inputs.get(1).and_then(|w| graph.constant(*w)))
     else {
-        return Ok(None);
+        return Ok(false);
     };
     let dtype = weights.dtype();
     if !dtype.is_float() || graph.fact(y).dtype() != dtype {
-        return Ok(None);
+        return Ok(false);
     }
     let bias = match node.inputs.get(2) {
         None => vec![0.0; factor.len()],
         Some(v) => match graph.constant(*v) {
             Some(t) if t.len() == factor.len() && t.shape().last() == Some(&factor.len()) => t.to_f64(),
-            _ => return Ok(None),
+            _ => return Ok(false),
         },
     };
     let joined =
@@ -119,15 +131,14 @@ fn rewrite(graph: &Graph, main: NodeId, y: ValueId, factor: &[f64], shift: &[f64
         let op = Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false };
         (lampyr_ir::OpRef::new(op), 1, joined(1.0))
     } else {
-        return Ok(None);
+        return Ok(false);
     };
-    let Some(weights) = scaled(weights, axis, factor)? else { return Ok(None) };
-    let mut patch = Patch::new(format!("batch norm into {}", node.name));
+    let Some(weights) = scaled(weights, axis, factor)? else { return Ok(false) };
     patch.scope(&node.name);
     let args: [Var; 3] = [patch.tap(graph, *input)?, patch.constant(weights)?, patch.constant(vector(dtype, &bias)?)?];
-    let made = (&mut patch as &mut dyn Builder).one(&*op, &args)?;
+    let made = (patch as &mut dyn Builder).one(&*op, &args)?;
     patch.replace(y, &made)?;
-    Ok(Some(patch))
+    Ok(true)
 }
 
 fn rank(graph: &Graph, v: ValueId) -> Option<usize> {

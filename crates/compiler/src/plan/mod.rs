@@ -3,8 +3,10 @@
 mod build;
 mod choose;
 mod liveness;
+mod regions;
 
 pub(crate) use choose::choose;
+pub(crate) use liveness::Liveness;
 
 use std::sync::Arc;
 

@@ -6,9 +6,10 @@ use lampyr_base::{Bindings, DType, Error, Result};
 use lampyr_ir::case::{Case, CaseInput};
 use lampyr_ir::scalar::ScalarExpr;
 use lampyr_ir::{
-    Arity, Attrs, Builder, Class, Cost, Fact, Facts, Gradient, Graph, GraphBuilder, HostValue, Op, OpType, Var, Vars,
-    interpret,
+    Arity, AttrValue, Attrs, Builder, Class, Cost, Fact, Facts, Gradient, Graph, GraphBuilder, HostValue, Op, OpType,
+    Var, Vars, checked_infer, interpret,
 };
+use smallvec::SmallVec;
 
 use crate::build::*;
 
@@ -23,10 +24,47 @@ pub struct ElementwiseChain {
 
 /// The facts of `body`'s outputs for inputs of these facts.
 pub(super) fn infer_body(body: &Graph, inputs: &[&Fact]) -> Result<Facts> {
+    if let Some(facts) = infer_plain(body, inputs)? {
+        return Ok(facts);
+    }
     let mut b = GraphBuilder::new(&body.name);
     let vars: Vec<Var> = inputs.iter().enumerate().map(|(i, f)| b.input(&format!("x{i}"), (*f).clone())).collect();
     let outputs = b.inline(body, &vars)?;
     outputs.iter().map(|v| b.fact(v)).collect()
+}
+
+/// As [`infer_body`], for bodies in which no attribute names a symbol: these need no names for sizes.
+fn infer_plain(body: &Graph, inputs: &[&Fact]) -> Result<Option<Facts>> {
+    let mut facts: Vec<Option<Fact>> = vec![None; body.value_count()];
+    for (v, fact) in body.inputs().iter().zip(inputs) {
+        facts[v.0 as usize] = Some((*fact).clone());
+    }
+    for (_, node) in body.nodes() {
+        let symbolic = node.op.attrs().iter().any(|(_, v)| match v {
+            AttrValue::Dim(d) => d.known().is_none(),
+            AttrValue::Dims(ds) => ds.iter().any(|d| d.known().is_none()),
+            AttrValue::Graph(_) | AttrValue::Op(_) => true,
+            _ => false,
+        });
+        if symbolic {
+            return Ok(None);
+        }
+        let mut args: SmallVec<[&Fact; 4]> = SmallVec::new();
+        for v in &node.inputs {
+            let fact = match body.constant(*v) {
+                Some(_) => Some(body.fact(*v)),
+                None => facts.get(v.0 as usize).and_then(Option::as_ref),
+            };
+            let Some(fact) = fact else { return Ok(None) };
+            args.push(fact);
+        }
+        let made = checked_infer(&*node.op, &args)?;
+        drop(args);
+        for (v, fact) in node.outputs.iter().zip(made) {
+            facts[v.0 as usize] = Some(fact);
+        }
+    }
+    Ok(body.outputs().iter().map(|v| facts.get(v.0 as usize).cloned().flatten()).collect())
 }
 
 /// [`Op::decompose`] of an op that carries its plain ops.

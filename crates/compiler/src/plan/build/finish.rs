@@ -43,7 +43,10 @@ impl Build<'_> {
             slot.end = end.max(slot.start).max(self.slot_min[i]).min(last);
         }
         for device in 0..self.plan.devices.len() {
-            self.plan.arenas.push(memory::assign(&mut self.plan.slots, device));
+            let hint = self.exe.slot_order(device);
+            let (arena, order) = memory::assign_from(&mut self.plan.slots, device, &hint);
+            self.plan.arenas.push(arena);
+            self.exe.keep_slot_order(device, order);
         }
         self.plan.shapes = (self.facts.iter())
             .map(|f| f.as_ref().and_then(|f| f.as_tensor().ok()).and_then(TensorFact::fixed_shape))

@@ -82,6 +82,9 @@ impl Build<'_> {
         outputs: &[Option<Operand>],
     ) -> Option<Operand> {
         let bytes = dtype.bytes_for(layout.len())?;
+        if self.is_shared(value) {
+            return None;
+        }
         for (i, input) in inputs.iter().enumerate() {
             let dies = match input.place {
                 Place::Slot(s) => {

@@ -11,6 +11,7 @@ use lampyr_base::{Bindings, DType, Dim, Error, Layout, Result, ResultExt};
 use lampyr_ir::{AttrValue, Fact, Graph, OpRef, ValueId};
 
 use super::liveness::Liveness;
+use super::regions::Regions;
 use super::{Operand, Place, Plan, Request};
 use crate::Executable;
 
@@ -27,7 +28,10 @@ enum End {
 pub struct Build<'a> {
     exe: &'a Executable,
     graph: &'a Graph,
-    live: Liveness,
+    live: &'a Liveness,
+    regions: Regions,
+    /// Storage in which parts of concatenations lie, by its value.
+    bases: HashMap<ValueId, Operand>,
     donated: &'a [usize],
     /// By value: its fact with numbers for all sizes, where they are known.
     facts: Vec<Option<Fact>>,
@@ -73,7 +77,9 @@ impl<'a> Build<'a> {
         let mut build = Build {
             exe,
             graph,
-            live: Liveness::of(graph, exe.order().to_vec())?,
+            live: exe.liveness(),
+            regions: Regions::default(),
+            bases: HashMap::new(),
             donated: &request.donated,
             facts: vec![None; n],
             places: vec![None; n],
@@ -111,6 +117,9 @@ impl<'a> Build<'a> {
                     build.plan.bindings.unify(&fact.shape, shape).node(&graph.value(*v).name)?;
                 }
             }
+        }
+        if exe.on_one_device() {
+            build.regions = Regions::of(graph, build.live, &build.plan.bindings);
         }
         for (k, (v, shape)) in graph.inputs().iter().zip(&request.shapes).enumerate() {
             let i = v.0 as usize;

@@ -3,6 +3,7 @@
 use lampyr_backend::Reason;
 use lampyr_base::{DType, Error, Layout, Result, Shape, num_elements};
 use lampyr_ir::{Class, Fact, Node, NodeId, OpRef, ValueId};
+use lampyr_ops::build::Concat;
 use smallvec::{SmallVec, smallvec};
 
 use super::{Build, fixed, register, symbolic};
@@ -75,6 +76,9 @@ impl Build<'_> {
                 self.places[out.0 as usize] = Some(Operand { place: base.place, dtype, layout });
                 return Ok(());
             }
+        }
+        if op.downcast::<Concat>().is_some() && node.outputs.first().is_some_and(|v| self.is_shared(*v)) {
+            return self.join((id, node), device, &inputs, &target);
         }
         let given: Vec<(DType, Layout)> = inputs.iter().map(|o| (o.dtype, o.layout.clone())).collect();
         let backend = self.backend(device);

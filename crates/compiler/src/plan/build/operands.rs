@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::{Build, End};
 use crate::constants;
 use crate::memory::Slot;
+use crate::plan::regions::part_layout;
 use crate::plan::{Action, Buffer, Operand, Place, Step};
 
 impl Build<'_> {
@@ -57,6 +58,14 @@ impl Build<'_> {
 
     /// Row-major storage for `value`: an output buffer when it leaves the run, else a slot.
     pub(super) fn storage(&mut self, device: usize, value: ValueId, dtype: DType, shape: &[usize]) -> Result<Operand> {
+        if let Some(region) = self.regions.part(value) {
+            let whole = self.base_storage(device, region.base, dtype)?;
+            let layout = part_layout(&whole.layout, region.offset, shape);
+            return Ok(Operand { place: whole.place, dtype, layout });
+        }
+        if self.regions.base(value).is_some() {
+            return self.base_storage(device, value, dtype);
+        }
         let bytes = Self::bytes(dtype, shape)?;
         let place = if self.live.escapes[value.0 as usize] {
             self.plan.buffers.push(Buffer { device, bytes });
@@ -65,6 +74,55 @@ impl Build<'_> {
             self.slot(device, bytes, End::Position(self.live.end[value.0 as usize]), Some(value))
         };
         Ok(Operand { place, dtype, layout: Layout::contiguous(shape) })
+    }
+
+    /// Storage of a value in which others lie; it is there from the first of them to the last reader of any.
+    fn base_storage(&mut self, device: usize, value: ValueId, dtype: DType) -> Result<Operand> {
+        if let Some(made) = self.bases.get(&value) {
+            return Ok(made.clone());
+        }
+        let (shape, end) = self.regions.base(value).ok_or_else(|| Error::internal("a region without a base"))?;
+        let shape = shape.clone();
+        let bytes = Self::bytes(dtype, &shape)?;
+        let place = if self.live.escapes[value.0 as usize] {
+            self.plan.buffers.push(Buffer { device, bytes });
+            Place::Output(self.plan.buffers.len() - 1)
+        } else {
+            self.slot(device, bytes, End::Position(end), Some(value))
+        };
+        let made = Operand { place, dtype, layout: Layout::contiguous(&shape) };
+        self.bases.insert(value, made.clone());
+        Ok(made)
+    }
+
+    /// Whether `value` lies in the storage of another value, or others lie in its own.
+    pub(super) fn is_shared(&self, value: ValueId) -> bool {
+        self.regions.part(value).is_some() || self.regions.base(value).is_some()
+    }
+
+    /// A concatenation whose storage its parts share: only those that lie elsewhere are copied.
+    pub(super) fn join(
+        &mut self,
+        (id, node): (NodeId, &Node),
+        device: usize,
+        inputs: &[Operand],
+        target: &[(DType, Layout)],
+    ) -> Result<()> {
+        let ([out], [(dtype, layout)]) = (node.outputs.as_slice(), target) else {
+            return Err(Error::internal("a concatenation has one output"));
+        };
+        let whole = self.storage(device, *out, *dtype, &layout.shape)?;
+        let mut offset = 0;
+        for input in inputs {
+            let layout = part_layout(&whole.layout, offset, &input.layout.shape);
+            offset += layout.len();
+            if input.place != whole.place || input.layout != layout {
+                let to = Operand { place: whole.place, dtype: *dtype, layout };
+                self.push(Some((id, node)), device, Reason::Kernel, Action::Copy { from: input.clone(), to });
+            }
+        }
+        self.places[out.0 as usize] = Some(whole);
+        Ok(())
     }
 
     pub(super) fn place_device(&self, place: Place) -> Option<usize> {
