@@ -9,6 +9,9 @@ use lampyr_base::{DType, Element, Error, Result, Shape, num_elements};
 pub trait HostBytes: Send + Sync {
     /// The bytes.
     fn bytes(&self) -> &[u8];
+
+    /// They are not needed in memory for now: pages of a mapped file may go, and come back when they are read again.
+    fn release(&self) {}
 }
 
 struct Aligned {
@@ -96,6 +99,11 @@ impl HostTensor {
         let mut data = Aligned::zeroed(bytes)?;
         fill(data.bytes_mut());
         Ok(HostTensor { dtype, shape: Shape::from_slice(shape), bytes: Arc::new(data) })
+    }
+
+    /// Says that the bytes are not needed in memory for now; they stay readable.
+    pub fn release(&self) {
+        self.bytes.release();
     }
 
     /// All zeros.

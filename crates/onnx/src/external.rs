@@ -8,11 +8,21 @@ use std::sync::Arc;
 use lampyr_base::{Error, Result};
 use lampyr_ir::HostBytes;
 use memmap2::Mmap;
+use prost::bytes::Bytes;
 
 use crate::pb::TensorProto;
 
 /// A mapped file; `None` when it is empty.
-type Mapped = Arc<Option<Mmap>>;
+pub type Mapped = Arc<Option<Mmap>>;
+
+/// All bytes of a mapped file.
+pub struct Whole(pub Mapped);
+
+impl AsRef<[u8]> for Whole {
+    fn as_ref(&self) -> &[u8] {
+        (*self.0).as_ref().map_or(&[][..], |m| &m[..])
+    }
+}
 
 /// Bytes of a mapped file.
 struct Region {
@@ -25,6 +35,27 @@ impl HostBytes for Region {
     fn bytes(&self) -> &[u8] {
         let all = (*self.file).as_ref().map_or(&[][..], |m| &m[..]);
         all.get(self.start..self.end).unwrap_or_default()
+    }
+
+    #[cfg(unix)]
+    fn release(&self) {
+        /// No system has larger pages for mapped files; only whole ones are given back.
+        const PAGE: usize = 1 << 16;
+        let (first, last) = (self.start.next_multiple_of(PAGE), self.end / PAGE * PAGE);
+        if let (Some(map), true) = ((*self.file).as_ref(), first < last) {
+            // SAFETY: the mapping is of a file and nobody writes to it, so pages that go are read from the file again.
+            // Advice that the system refuses changes nothing.
+            let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, first, last - first) };
+        }
+    }
+}
+
+/// Bytes in memory.
+struct Raw(Bytes);
+
+impl HostBytes for Raw {
+    fn bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -48,13 +79,32 @@ pub fn map(path: &Path) -> Result<Option<Mmap>> {
 #[derive(Default)]
 pub struct Files {
     folder: Option<PathBuf>,
+    /// The file of the model itself.
+    model: Option<Mapped>,
     mapped: HashMap<PathBuf, Mapped>,
 }
 
 impl Files {
     /// Files in `folder`; without one there are none.
     pub fn new(folder: Option<&Path>) -> Files {
-        Files { folder: folder.map(Path::to_path_buf), mapped: HashMap::new() }
+        Files { folder: folder.map(Path::to_path_buf), model: None, mapped: HashMap::new() }
+    }
+
+    /// Notes the file that the model was read from.
+    pub fn set_model(&mut self, model: Mapped) {
+        self.model = Some(model);
+    }
+
+    /// `part` of the bytes of a model, as part of its mapped file where it lies in one.
+    pub fn part(&self, part: Bytes) -> Arc<dyn HostBytes> {
+        if let Some(file) = &self.model {
+            let all = (**file).as_ref().map_or(&[][..], |m| &m[..]);
+            let start = (part.as_ptr() as usize).wrapping_sub(all.as_ptr() as usize);
+            if start < all.len() && part.len() <= all.len() - start {
+                return Arc::new(Region { file: file.clone(), start, end: start + part.len() });
+            }
+        }
+        Arc::new(Raw(part))
     }
 
     /// The `need` bytes of `tensor`.

@@ -5,18 +5,9 @@ use std::sync::Arc;
 use lampyr_base::{DType, Error, Result, num_elements};
 use lampyr_ir::onnx::{dtype_from_onnx, dtype_to_onnx, unknown_dtype};
 use lampyr_ir::{HostBytes, HostTensor, Numbers};
-use prost::bytes::Bytes;
 
 use crate::external::Files;
 use crate::pb::{Dimension, DimensionValue, TensorProto, TensorShapeProto};
-
-struct Raw(Bytes);
-
-impl HostBytes for Raw {
-    fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
 
 /// The element type with this number.
 pub fn dtype(code: i32) -> Result<DType> {
@@ -45,7 +36,7 @@ fn elements(tensor: &TensorProto, files: &mut Files) -> Result<HostTensor> {
         return from_bytes(dtype, &shape, files.bytes(tensor, need)?);
     }
     if let Some(raw) = &tensor.raw_data {
-        return from_bytes(dtype, &shape, Arc::new(Raw(raw.clone())));
+        return from_bytes(dtype, &shape, files.part(raw.clone()));
     }
     let checked = |have: usize| {
         let error = || Error::format(format!("{have} elements for shape {shape:?}")).with_expected(count.to_string());

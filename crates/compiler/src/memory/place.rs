@@ -67,13 +67,13 @@ pub fn assign_from(slots: &mut [Slot], device: usize, hint: &[u32]) -> (Assignme
     result.greedy_bytes = conflicts.place(&by_size, false).0;
     let mut consider = |name: &'static str, order: Vec<u32>, tight: bool| {
         let (size, offsets) = conflicts.place(&order, tight);
-        if size < best.size {
+        if size < best.size || best.order.is_empty() {
             (result.heuristic, best) = (name, Placed { size, offsets, order });
         }
         best.size
     };
     let known = is_order(hint, ids.len());
-    let enough = bound.saturating_add(bound / 64);
+    let enough = bound.saturating_add(bound / 64).min(result.greedy_bytes);
     if !(known && consider("known_order", hint.to_vec(), false) <= enough) {
         let near = |i: u32| peak_step.saturating_sub(slot(i).end).max(slot(i).start.saturating_sub(peak_step));
         let life = |i: u32| slot(i).end.saturating_sub(slot(i).start) + 1;

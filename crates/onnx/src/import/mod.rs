@@ -15,7 +15,7 @@ use lampyr_ir::{Fact, Graph, HostTensor};
 use prost::Message;
 use prost::bytes::Bytes;
 
-use crate::external::{Files, map};
+use crate::external::{Files, Mapped, Whole, map};
 use crate::pb::{FunctionProto, GraphProto, ModelProto, OperatorSetIdProto};
 
 /// A model that was read.
@@ -168,6 +168,7 @@ impl<'m> Opened<'m> {
 pub struct Source {
     model: ModelProto,
     folder: Option<PathBuf>,
+    file: Option<Mapped>,
 }
 
 /// Why a model has not become a graph.
@@ -194,7 +195,7 @@ impl Source {
     /// # Errors
     /// [`lampyr_base::ErrorKind::Format`] when they are none.
     pub fn new(bytes: &[u8]) -> Result<Source> {
-        Ok(Source { model: decode(ModelProto::decode(bytes))?, folder: None })
+        Ok(Source { model: decode(ModelProto::decode(bytes))?, folder: None, file: None })
     }
 
     /// The model in a file, which is mapped.
@@ -203,9 +204,11 @@ impl Source {
     /// As [`Source::new`], and when the file cannot be read.
     pub fn open(path: impl AsRef<Path>) -> Result<Source> {
         let path = path.as_ref();
-        let bytes = map(path)?.map_or_else(Bytes::new, Bytes::from_owner);
+        let file: Mapped = std::sync::Arc::new(map(path)?);
+        let bytes = Bytes::from_owner(Whole(file.clone()));
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Ok(Source { model: decode(ModelProto::decode(bytes))?, folder: Some(folder.to_path_buf()) })
+        let model = decode(ModelProto::decode(bytes))?;
+        Ok(Source { model, folder: Some(folder.to_path_buf()), file: Some(file) })
     }
 
     fn scan(&self) -> Result<()> {
@@ -221,6 +224,9 @@ impl Source {
         let model = &self.model;
         let Opened { mut importer, graph: proto, versions } = Opened::new(model, self.folder.as_deref())?;
         importer.fixed = fixed;
+        if let Some(file) = &self.file {
+            importer.files.borrow_mut().set_model(file.clone());
+        }
         importer.scan(proto, &versions)?;
         let built = importer.model_graph(proto, &versions);
         let needs: Vec<String> = importer.needs.take().into_iter().collect();

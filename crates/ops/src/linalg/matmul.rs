@@ -4,14 +4,15 @@ use lampyr_base::{DType, Dim, Error, Layout, Result};
 use lampyr_ir::case::{Case, CaseInput, View};
 use lampyr_ir::onnx::{OnnxExport, OnnxMapping, required};
 use lampyr_ir::{
-    Arity, Attrs, Autocast, Builder, Class, Cost, Fact, Facts, Gradient, HostTensor, HostValue, Numbers, Op, OpType,
-    Promote, Saved, Saves, TensorFact, Var,
+    Arity, Attrs, Autocast, Builder, Class, Cost, Fact, Facts, Gradient, HostTensor, HostValue, NodeId, Numbers, Op,
+    OpType, Patch, Promote, Rewrite, Rule, Saved, Saves, TensorFact, ValueId, Var, Wires,
 };
 use smallvec::smallvec;
 
-use crate::build::swap_axes;
+use crate::build::{Gemm, add, swap_axes};
 use crate::common;
 use crate::gradient::{sum_to, to_shape};
+use crate::patterns::only_shape;
 
 /// Matrix product of the last two axes; the axes before them broadcast (ONNX MatMul, `numpy.matmul`). A vector on the
 /// left is a row and on the right a column, and its axis of size 1 is left out of the result. Integers wrap; a sum of no
@@ -84,6 +85,45 @@ fn scalar_operand(side: &str) -> Error {
 
 fn with(batch: &[Dim], rows: &Dim, columns: &Dim) -> Vec<Dim> {
     batch.iter().chain([rows, columns]).cloned().collect()
+}
+
+/// A [`Gemm`] of rows, whose axes were merged for it and are split again behind it, is a product with a sum.
+fn of_rows(w: &Wires, id: NodeId, patch: &mut Patch) -> Result<Rewrite> {
+    let graph = w.graph();
+    let node = graph.node(id)?;
+    let ([v], [result], true) = (node.inputs.as_slice(), node.outputs.as_slice(), only_shape(node)) else {
+        return Ok(Rewrite::No);
+    };
+    let Some((_, product, gemm)) = w.op::<Gemm>(*v).filter(|_| w.read_once(*v)) else { return Ok(Rewrite::No) };
+    let ([rows, right, bias @ ..], true) =
+        (product.inputs.as_slice(), gemm.alpha == 1.0 && gemm.beta == 1.0 && !gemm.trans_a)
+    else {
+        return Ok(Rewrite::No);
+    };
+    let Some((_, merge)) = w.made_by(*rows).filter(|(_, n)| only_shape(n)) else { return Ok(Rewrite::No) };
+    let Some(x) = merge.inputs.first().copied() else { return Ok(Rewrite::No) };
+    let (Some(from), Some(flat), Some(to), Some(wide)) = (w.shape(x), w.shape(*rows), w.shape(*result), w.shape(*v))
+    else {
+        return Ok(Rewrite::No);
+    };
+    let (Some((inner, before)), Some((columns, after))) = (from.split_last(), to.split_last()) else {
+        return Ok(Rewrite::No);
+    };
+    let plain = |v: &ValueId| w.shape(*v).is_some_and(|s| s.len() <= 1);
+    if before != after || flat.last() != Some(inner) || wide.last() != Some(columns) || !bias.iter().all(plain) {
+        return Ok(Rewrite::No);
+    }
+    let (x, mut right) = (patch.tap(graph, x)?, patch.tap(graph, *right)?);
+    if gemm.trans_b {
+        right = swap_axes(patch, &right, 0, 1)?;
+    }
+    let mut y = matmul(patch, &x, &right)?;
+    if let Some(bias) = bias.first() {
+        let bias = patch.tap(graph, *bias)?;
+        y = add(patch, &y, &bias)?;
+    }
+    patch.replace(*result, &y)?;
+    Ok(Rewrite::Done(vec![id]))
 }
 
 impl Op for Matmul {
@@ -225,6 +265,11 @@ impl OpType for Matmul {
 
     fn onnx() -> Vec<OnnxMapping> {
         vec![OnnxMapping::new("MatMul", 1, |_, b, x| Ok(smallvec![matmul(b, &required(x, 0)?, &required(x, 1)?)?]))]
+    }
+
+    fn rules() -> Vec<Rule> {
+        let roots = &["reshape", "flatten", "squeeze", "unsqueeze"];
+        vec![Rule { name: "product_of_rows", roots, recognises: false, run: of_rows }]
     }
 
     fn cases() -> Vec<Case> {

@@ -36,6 +36,9 @@ impl Build<'_> {
             let (Some(value), Some(memory)) = (self.constant_values[c], self.plan.constants.get(c)) else { continue };
             let arg = Arg::new(memory, 0, input.dtype, &input.layout);
             if let Some(p) = self.exe.constants().pack(chosen.kernel, &**op, i, value, &arg)? {
+                if let Some(plain) = self.graph.constant(value) {
+                    plain.release();
+                }
                 packed.resize(inputs.len(), None);
                 packed[i] = Some(p);
             }

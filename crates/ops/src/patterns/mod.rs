@@ -1,8 +1,9 @@
 //! What rewrites share: products, sums and powers as exporters write them, operands in either order.
 
+use lampyr_base::Dim;
 use lampyr_ir::{Node, NodeId, OpType, ValueId, Wires};
 
-use crate::build::{Add, Div, Exp, Mul, Neg, Reshape, Sub};
+use crate::build::{Add, Div, Exp, Mul, Neg, Reshape, Sqrt, Sub};
 use crate::common;
 
 /// Deepest product that is taken apart.
@@ -88,6 +89,51 @@ pub(crate) fn plus_number(w: &Wires, v: ValueId) -> Option<(f64, ValueId, NodeId
     w.pairs(node).into_iter().flatten().find_map(|(a, b)| Some((w.number(a)?, b, id)))
 }
 
+/// `x` of `x * x` or `x ^ 2`, with the node.
+pub(crate) fn square(w: &Wires, v: ValueId) -> Option<(ValueId, NodeId)> {
+    let (id, node) = w.made_by(v)?;
+    match node.inputs.as_slice() {
+        [a, b] if a == b && node.op.downcast::<Mul>().is_some() => Some((*a, id)),
+        [a, _] if power(w, node) == Some(2.0) => Some((*a, id)),
+        [a] if node.op.name() == "square" => Some((*a, id)),
+        _ => None,
+    }
+}
+
+/// `x` of `1 / sqrt(x)` in its spellings, with the nodes.
+pub(crate) fn inverse_root(w: &Wires, v: ValueId) -> Option<(ValueId, Vec<NodeId>)> {
+    let (id, node) = w.made_by(v)?;
+    match node.inputs.as_slice() {
+        [a] if node.op.name() == "rsqrt" => Some((*a, vec![id])),
+        [a] if node.op.name() == "reciprocal" => {
+            let (root, s, _) = w.op::<Sqrt>(*a)?;
+            Some((*s.inputs.first()?, vec![id, root]))
+        }
+        [one, a] if node.op.downcast::<Div>().is_some() && w.is_number(*one, 1.0) => {
+            let (root, s, _) = w.op::<Sqrt>(*a)?;
+            Some((*s.inputs.first()?, vec![id, root]))
+        }
+        [a, _] if power(w, node) == Some(-0.5) => Some((*a, vec![id])),
+        _ => None,
+    }
+}
+
+/// `x` and `s` of `x / sqrt(s)` in its spellings, with the nodes.
+pub(crate) fn over_root(w: &Wires, v: ValueId) -> Option<(ValueId, ValueId, Vec<NodeId>)> {
+    let (id, node) = w.made_by(v)?;
+    if node.op.downcast::<Mul>().is_some() {
+        return w.pairs(node).into_iter().flatten().find_map(|(x, r)| {
+            let (s, mut nodes) = inverse_root(w, r)?;
+            nodes.push(id);
+            Some((x, s, nodes))
+        });
+    }
+    node.op.downcast::<Div>()?;
+    let [x, r] = node.inputs.as_slice() else { return None };
+    let (root, s, _) = w.op::<Sqrt>(*r)?;
+    Some((*x, *s.inputs.first()?, vec![id, root]))
+}
+
 /// The axes, from the front, of a reduction that keeps them, with its input and node.
 pub(crate) fn reduced(w: &Wires, v: ValueId, name: &str) -> Option<(ValueId, Vec<usize>, NodeId)> {
     let (id, node) = w.made_by(v)?;
@@ -107,6 +153,21 @@ pub(crate) fn reduced(w: &Wires, v: ValueId, name: &str) -> Option<(ValueId, Vec
     let mut axes: Vec<usize> = axes?.iter().map(|a| common::axis(*a, rank).ok()).collect::<Option<_>>()?;
     axes.sort_unstable();
     (keeps && !axes.is_empty()).then_some((*x, axes, id))
+}
+
+/// The first of `axes`, when they are the last axes of a tensor of this rank.
+pub(crate) fn trailing(axes: &[usize], rank: usize) -> Option<usize> {
+    let first = *axes.first()?;
+    (first + axes.len() == rank && axes.iter().enumerate().all(|(i, a)| *a == first + i)).then_some(first)
+}
+
+/// Whether `v` has the sizes `want`, axes of size 1 in front of them left aside.
+pub(crate) fn has_sizes(w: &Wires, v: ValueId, want: &[Dim]) -> bool {
+    let Some(shape) = w.shape(v) else { return false };
+    shape.len() >= want.len() && {
+        let (front, back) = shape.split_at(shape.len() - want.len());
+        back == want && front.iter().all(|d| d.known() == Some(1))
+    }
 }
 
 /// The node that makes `v`, when its op is called `name`.
