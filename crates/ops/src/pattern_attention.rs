@@ -3,7 +3,7 @@
 use lampyr_base::{Dim, Result};
 use lampyr_ir::{NodeId, Patch, Rewrite, ValueId, Var, Wires};
 
-use super::{named, only_shape};
+use crate::patterns::{named, only_shape};
 use crate::build::{
     Add, Div, Expand, Matmul, Mul, SelectWhere, Softmax, Transpose, add, expand, reshape, scaled_dot_product_attention,
     select_where, swap_axes, transpose,

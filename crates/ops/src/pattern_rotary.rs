@@ -3,7 +3,7 @@
 use lampyr_base::{Dim, Result};
 use lampyr_ir::{Class, HostTensor, NodeId, Patch, Rewrite, ValueId, Var, Wires};
 
-use super::only_shape;
+use crate::patterns::only_shape;
 use crate::build::{Add, Concat, Mul, Neg, Slice, narrow, rotary_embedding};
 use crate::common;
 
