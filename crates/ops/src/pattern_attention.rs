@@ -3,12 +3,12 @@
 use lampyr_base::{Dim, Result};
 use lampyr_ir::{NodeId, Patch, Rewrite, ValueId, Var, Wires};
 
-use crate::patterns::{named, only_shape};
 use crate::build::{
     Add, Div, Expand, Matmul, Mul, SelectWhere, Softmax, Transpose, add, expand, reshape, scaled_dot_product_attention,
     select_where, swap_axes, transpose,
 };
 use crate::common;
+use crate::patterns::{named, only_shape};
 
 /// Steps from the softmax to the product.
 const DEPTH: usize = 8;

@@ -3,8 +3,8 @@
 use lampyr_base::Result;
 use lampyr_ir::{Graph, Node, NodeId, Patch, Rewrite, ValueId, Var, Wires};
 
-use crate::patterns::{difference, has_sizes, over_root, plus_number, reduced, square, trailing};
 use crate::build::{Add, Mul, layer_norm, rms_norm};
+use crate::patterns::{difference, has_sizes, over_root, plus_number, reduced, square, trailing};
 
 /// A normalised value without its scale.
 struct Core {

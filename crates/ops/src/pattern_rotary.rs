@@ -3,9 +3,9 @@
 use lampyr_base::{Dim, Result};
 use lampyr_ir::{Class, HostTensor, NodeId, Patch, Rewrite, ValueId, Var, Wires};
 
-use crate::patterns::only_shape;
 use crate::build::{Add, Concat, Mul, Neg, Slice, narrow, rotary_embedding};
 use crate::common;
+use crate::patterns::only_shape;
 
 /// Longest way from an angle to the concatenation that doubles it.
 const DEPTH: usize = 12;

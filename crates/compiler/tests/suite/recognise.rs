@@ -197,3 +197,194 @@ fn a_gather_of_one_is_a_view() {
     });
     becomes(&plain, &["slice", "squeeze", "relu"]);
 }
+
+fn weight(g: &mut GraphBuilder, shape: &[usize], salt: u64) -> Var {
+    g.constant(random_tensor(DType::F32, shape, salt)).unwrap()
+}
+
+/// `x` without its mean, and the variance.
+fn moments(g: &mut GraphBuilder, x: &Var) -> Result<(Var, Var)> {
+    let mean = reduce_mean(g, x, &[-1], true)?;
+    let d = sub(g, x, &mean)?;
+    let square = mul(g, &d, &d)?;
+    Ok((d, reduce_mean(g, &square, &[2], true)?))
+}
+
+#[test]
+fn layer_norm_in_every_order() {
+    for form in 0..4 {
+        let plain = over_x(|g, x| {
+            let (d, variance) = moments(g, x)?;
+            let epsilon = scalar(g, 1e-5);
+            let s = if form == 1 { add(g, &epsilon, &variance)? } else { add(g, &variance, &epsilon)? };
+            let root = sqrt(g, &s)?;
+            let y = if form == 2 {
+                let one = scalar(g, 1.0);
+                let r = div(g, &one, &root)?;
+                mul(g, &r, &d)?
+            } else {
+                div(g, &d, &root)?
+            };
+            let (scale, bias) = (weight(g, &[8], 3), weight(g, &[8], 4));
+            match form {
+                3 => Ok(y),
+                1 => mul(g, &scale, &y).and_then(|y| add(g, &bias, &y)),
+                _ => mul(g, &y, &scale).and_then(|y| add(g, &y, &bias)),
+            }
+        });
+        becomes(&plain, &["layer_norm"]);
+    }
+}
+
+#[test]
+fn a_residual_stays_outside_the_norm() {
+    let plain = over_x(|g, x| {
+        let (d, variance) = moments(g, x)?;
+        let epsilon = scalar(g, 1e-5);
+        let root = add(g, &variance, &epsilon).and_then(|s| sqrt(g, &s))?;
+        let y = div(g, &d, &root)?;
+        let scale = weight(g, &[8], 3);
+        let y = mul(g, &y, &scale)?;
+        add(g, &y, x)
+    });
+    becomes(&plain, &["layer_norm", "add"]);
+}
+
+#[test]
+fn rms_norm_in_every_order() {
+    for form in 0..3 {
+        let plain = over_x(|g, x| {
+            let square = mul(g, x, x)?;
+            let mean = reduce_mean(g, &square, &[-1], true)?;
+            let epsilon = scalar(g, 1e-6);
+            let root = add(g, &mean, &epsilon).and_then(|s| sqrt(g, &s))?;
+            let y = if form == 0 {
+                div(g, x, &root)?
+            } else {
+                let one = scalar(g, 1.0);
+                let r = div(g, &one, &root)?;
+                mul(g, x, &r)?
+            };
+            let scale = weight(g, &[8], 3);
+            if form == 2 { mul(g, &scale, &y) } else { mul(g, &y, &scale) }
+        });
+        becomes(&plain, &["rms_norm"]);
+    }
+}
+
+/// Heads `[2, 2, 3, 4]` out of `x`.
+fn heads(g: &mut GraphBuilder, x: &Var) -> Result<Var> {
+    let known = [2, 3, 2, 4].map(Dim::Known).to_vec();
+    reshape(g, x, known).and_then(|r| transpose(g, &r, &[0, 2, 1, 3]))
+}
+
+#[test]
+fn attention_as_exporters_write_it() {
+    for form in 0..7 {
+        let plain = over_x(|g, x| {
+            let (wk, wv) = (weight(g, &[8, 8], 5), weight(g, &[8, 8], 6));
+            let (k, v) = (matmul(g, x, &wk)?, matmul(g, x, &wv)?);
+            let (q, mut k, v) = (heads(g, x)?, heads(g, &k)?, heads(g, &v)?);
+            k = if form == 1 {
+                // As torch writes it for tensors of more than three axes.
+                let flat = reshape(g, &k, [4, 3, 4].map(Dim::Known).to_vec())?;
+                let t = transpose(g, &flat, &[0, 2, 1])?;
+                reshape(g, &t, [2, 2, 4, 3].map(Dim::Known).to_vec())?
+            } else {
+                transpose(g, &k, &[0, 1, 3, 2])?
+            };
+            let (root, half) = (scalar(g, 0.5f64.sqrt()), scalar(g, 0.5));
+            let mut s = match form {
+                0 | 1 => {
+                    let (q, k) = (mul(g, &q, &root)?, mul(g, &root, &k)?);
+                    matmul(g, &q, &k)?
+                }
+                2 => {
+                    let two = scalar(g, 2.0);
+                    matmul(g, &q, &k).and_then(|s| div(g, &s, &two))?
+                }
+                _ => matmul(g, &q, &k).and_then(|s| mul(g, &s, &half))?,
+            };
+            match form {
+                2 | 3 => {
+                    let mask = weight(g, &[1, 1, 3, 3], 8);
+                    s = add(g, &s, &mask)?;
+                }
+                4 => {
+                    let keep = g.constant(HostTensor::from_slice(
+                        &[3, 3],
+                        &[true, false, false, true, true, false, true, true, true],
+                    )?)?;
+                    let low = scalar(g, f64::NEG_INFINITY);
+                    s = select_where(g, &keep, &s, &low)?;
+                }
+                5 => {
+                    let hide = g.constant(HostTensor::from_slice(&[3], &[false, true, false])?)?;
+                    let (zero, low) = (scalar(g, 0.0), scalar(g, f64::NEG_INFINITY));
+                    let mask = select_where(g, &hide, &low, &zero)?;
+                    let more = weight(g, &[3, 3], 9);
+                    s = add(g, &s, &mask).and_then(|s| add(g, &more, &s))?;
+                }
+                6 => {
+                    // Windows: the first axis is split for the mask.
+                    let mask = weight(g, &[1, 2, 1, 3, 3], 10);
+                    let split = reshape(g, &s, [1, 2, 2, 3, 3].map(Dim::Known).to_vec())?;
+                    let sum = add(g, &split, &mask)?;
+                    s = reshape(g, &sum, [2, 2, 3, 3].map(Dim::Known).to_vec())?;
+                }
+                _ => {}
+            }
+            let p = softmax(g, &s, -1)?;
+            matmul(g, &p, &v)
+        });
+        let exe = build(&plain, &eager_options());
+        let count = |name: &str| exe.graph().nodes().filter(|(_, n)| n.op.name() == name).count();
+        let found = (count("scaled_dot_product_attention"), count("softmax"), count("matmul"));
+        assert_eq!(found, (1, 0, 2), "form {form}\n{}\n{:?}", exe.graph(), exe.report().fusions);
+        let given = [random_tensor(DType::F32, &[2, 3, 8], 11).into()];
+        assert_same(&reference(&plain, &given), &reference(exe.graph(), &given), false, &format!("form {form}"));
+    }
+}
+
+#[test]
+fn rotary_embedding_from_its_parts() {
+    for equal in [true, false] {
+        let plain = over_x(|g, x| {
+            let mut angles = |salt: u64| {
+                let half = random_tensor(DType::F32, &[3, 4], salt).to_f64();
+                let other = random_tensor(DType::F32, &[3, 4], salt + u64::from(!equal)).to_f64();
+                let rows = (0..3)
+                    .flat_map(|i| half[i * 4..][..4].iter().chain(&other[i * 4..][..4]).copied().collect::<Vec<f64>>());
+                let all: Vec<f64> = rows.collect();
+                g.constant(HostTensor::from_f64(DType::F32, &[3, 8], &all).unwrap()).unwrap()
+            };
+            let (cos, sin) = (angles(1), angles(5));
+            let front = narrow(g, x, -1, Dim::Known(0), Dim::Known(4))?;
+            let back = narrow(g, x, -1, Dim::Known(4), Dim::Known(i64::MAX))?;
+            let back = neg(g, &back)?;
+            let turned = concat(g, &[back, front], -1)?;
+            let (a, b) = (mul(g, x, &cos)?, mul(g, &turned, &sin)?);
+            add(g, &a, &b)
+        });
+        if equal {
+            becomes(&plain, &["rotary_embedding"]);
+        } else {
+            let exe = build(&plain, &eager_options());
+            let refused = exe.report().fusions.iter().find(|f| f.pattern == "rotary_embedding").unwrap();
+            assert_eq!(refused.reason, "the halves of cosines and sines may differ");
+        }
+    }
+}
+
+#[test]
+fn a_gemm_of_rows_is_a_product() {
+    let plain = over_x(|g, x| {
+        let rows = reshape(g, x, [6, 8].map(Dim::Known).to_vec())?;
+        let (w, bias) = (weight(g, &[5, 8], 1), weight(g, &[5], 2));
+        let op = Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: true };
+        let y = gemm(g, &op, &rows, &w, Some(&bias))?;
+        let y = reshape(g, &y, [2, 3, 5].map(Dim::Known).to_vec())?;
+        tanh(g, &y)
+    });
+    becomes(&plain, &["fused_contraction"]);
+}

@@ -4,13 +4,14 @@ use lampyr_base::{DType, Dim, Error, Layout, Result};
 use lampyr_ir::case::{Case, CaseInput};
 use lampyr_ir::onnx::{OnnxMapping, OnnxNode, optional, required};
 use lampyr_ir::{
-    Arity, Attrs, Builder, Class, Fact, Facts, Gradient, HostTensor, HostValue, Op, OpType, TensorFact, Var, Vars,
+    Arity, Attrs, Builder, Class, Fact, Facts, Gradient, HostTensor, HostValue, Op, OpType, Rule, TensorFact, Var, Vars,
 };
 use smallvec::smallvec;
 
 use crate::build::*;
 use crate::common;
 use crate::gradient::to_shape;
+use crate::pattern_rotary;
 
 /// Pairs of elements of the last axis turned by angles: `(a, c)` becomes `(a cos - c sin, a sin + c cos)`.
 ///
@@ -184,6 +185,10 @@ impl OpType for RotaryEmbedding {
 
     fn onnx() -> Vec<OnnxMapping> {
         vec![OnnxMapping::new("RotaryEmbedding", 23, import)]
+    }
+
+    fn rules() -> Vec<Rule> {
+        vec![Rule { name: "rotary_embedding", roots: &["add"], recognises: true, run: pattern_rotary::recognise }]
     }
 
     fn cases() -> Vec<Case> {

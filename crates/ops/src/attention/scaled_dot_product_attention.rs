@@ -5,13 +5,14 @@ use lampyr_ir::case::{Case, CaseInput, Fill, View};
 use lampyr_ir::onnx::{OnnxAttr, OnnxExport, OnnxMapping};
 use lampyr_ir::{
     Arity, Attrs, Autocast, Builder, Class, Cost, Fact, Facts, Gradient, HostTensor, HostValue, Op, OpType, Promote,
-    TensorFact, Var, Vars,
+    Rule, TensorFact, Var, Vars,
 };
 use smallvec::smallvec;
 
 use crate::build::*;
 use crate::common;
 use crate::gradient::{accumulator, scale as times, to_dtype, to_shape};
+use crate::pattern_attention;
 
 /// `softmax(scale * q k' + mask) v`.
 ///
@@ -356,6 +357,11 @@ impl OpType for ScaledDotProductAttention {
 
     fn onnx() -> Vec<OnnxMapping> {
         vec![OnnxMapping::new("Attention", 23, crate::onnx_attention::import)]
+    }
+
+    fn rules() -> Vec<Rule> {
+        let (name, run) = ("scaled_dot_product_attention", pattern_attention::recognise);
+        vec![Rule { name, roots: &["matmul"], recognises: true, run }]
     }
 
     fn cases() -> Vec<Case> {

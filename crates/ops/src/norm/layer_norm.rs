@@ -5,13 +5,14 @@ use lampyr_ir::case::{Case, CaseInput, Fill};
 use lampyr_ir::onnx::{OnnxAttr, OnnxExport, OnnxMapping, OnnxNode, dtype_from_onnx, optional, required};
 use lampyr_ir::{
     Arity, Attrs, Autocast, Builder, Class, Cost, Fact, Facts, Gradient, HostTensor, HostValue, Op, OpType, Promote,
-    Saved, Saves, TensorFact, Var, Vars,
+    Rule, Saved, Saves, TensorFact, Var, Vars,
 };
 use smallvec::smallvec;
 
 use crate::build::*;
 use crate::common;
 use crate::gradient::{accumulator, divide_by_count, expand_to, scale as times, to_dtype, to_shape};
+use crate::pattern_norms;
 
 /// `(x - mean) / sqrt(variance + epsilon) * scale + bias`, with mean and biased variance over the axes from `axis` on.
 ///
@@ -386,6 +387,10 @@ impl OpType for LayerNorm {
     fn onnx() -> Vec<OnnxMapping> {
         // Exporters write the operator under opsets before 17 too; its meaning has not changed.
         vec![OnnxMapping::new("LayerNormalization", 1, import)]
+    }
+
+    fn rules() -> Vec<Rule> {
+        vec![Rule { name: "layer_norm", roots: &["add", "mul", "div"], recognises: true, run: pattern_norms::layer }]
     }
 
     fn cases() -> Vec<Case> {

@@ -5,7 +5,7 @@ use lampyr_ir::case::Case;
 use lampyr_ir::onnx::{OnnxAttr, OnnxExport, OnnxMapping, OnnxNode, required};
 use lampyr_ir::{
     Arity, Attrs, Autocast, Builder, Class, Cost, Fact, Facts, Gradient, HostTensor, HostValue, Op, OpType, Promote,
-    Saved, Saves, Var, Vars,
+    Rule, Saved, Saves, Var, Vars,
 };
 use smallvec::smallvec;
 
@@ -15,6 +15,7 @@ use super::layer_norm::{
 use crate::build::*;
 use crate::common;
 use crate::gradient::{accumulator, divide_by_count, scale as times, to_dtype};
+use crate::pattern_norms;
 
 /// `x / sqrt(mean(x^2) + epsilon) * scale`, with the mean over the axes from `axis` on.
 ///
@@ -189,6 +190,10 @@ impl OpType for RmsNorm {
 
     fn onnx() -> Vec<OnnxMapping> {
         vec![OnnxMapping::new("RMSNormalization", 23, import)]
+    }
+
+    fn rules() -> Vec<Rule> {
+        vec![Rule { name: "rms_norm", roots: &["mul", "div"], recognises: true, run: pattern_norms::rms }]
     }
 
     fn cases() -> Vec<Case> {
