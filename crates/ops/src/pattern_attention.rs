@@ -4,8 +4,8 @@ use lampyr_base::{Dim, Result};
 use lampyr_ir::{NodeId, Patch, Rewrite, ValueId, Var, Wires};
 
 use crate::build::{
-    Add, Div, Expand, Matmul, Mul, SelectWhere, Softmax, Transpose, add, expand, reshape, scaled_dot_product_attention,
-    select_where, swap_axes, transpose,
+    Add, Div, Expand, Matmul, Mul, Softmax, Transpose, Where, add, expand, reshape, scaled_dot_product_attention,
+    swap_axes, transpose, where_,
 };
 use crate::common;
 use crate::patterns::{named, only_shape};
@@ -21,7 +21,7 @@ enum Mask {
     /// Added, after its first axes (the second and third size) have become one, as those of the scores have.
     Windows(ValueId, Dim, Dim),
     /// Scores where it is true (or false), the number elsewhere.
-    Where(ValueId, bool, f64),
+    Pick(ValueId, bool, f64),
 }
 
 /// The way from the softmax to the product.
@@ -83,10 +83,10 @@ fn scores(w: &Wires, v: ValueId, scaled: f64, depth: usize) -> Option<Scores> {
             .filter(|(a, _)| whole && same(*a))
             .find_map(|(a, m)| Some(finish(scores(w, a, scaled, depth + 1)?, Some(Mask::Sum(m)))));
     }
-    if let ([condition, a, b], true) = (node.inputs.as_slice(), node.op.downcast::<SelectWhere>().is_some()) {
+    if let ([condition, a, b], true) = (node.inputs.as_slice(), node.op.downcast::<Where>().is_some()) {
         let picked = w.number(*b).map(|n| (*a, n, true)).or_else(|| w.number(*a).map(|n| (*b, n, false)));
         let (kept, fill, keep) = picked.filter(|(kept, fill, _)| whole && same(*kept) && *fill < -1e3)?;
-        let mask = Mask::Where(*condition, keep, fill);
+        let mask = Mask::Pick(*condition, keep, fill);
         return Some(finish(scores(w, kept, scaled, depth + 1)?, Some(mask)));
     }
     if only_shape(node) && whole {
@@ -162,7 +162,7 @@ fn mask(w: &Wires, masks: &[Mask], result: ValueId, patch: &mut Patch) -> Result
     let mut sum: Option<Var> = None;
     for m in masks {
         let next = match m {
-            Mask::Sum(v) => match (masks.len(), w.op::<SelectWhere>(*v).map(|(_, n, _)| n.inputs.as_slice())) {
+            Mask::Sum(v) => match (masks.len(), w.op::<Where>(*v).map(|(_, n, _)| n.inputs.as_slice())) {
                 (1, Some([c, zero, low]))
                     if w.number(*zero) == Some(0.0) && w.number(*low) == Some(f64::NEG_INFINITY) =>
                 {
@@ -183,12 +183,12 @@ fn mask(w: &Wires, masks: &[Mask], result: ValueId, patch: &mut Patch) -> Result
                 let merged: Vec<Dim> = [front].into_iter().chain(shape[2..].iter().cloned()).collect();
                 reshape(patch, &v, merged)?
             }
-            Mask::Where(c, true, f64::NEG_INFINITY) if masks.len() == 1 => return patch.tap(graph, *c).map(Some),
-            Mask::Where(c, keep, fill) => {
+            Mask::Pick(c, true, f64::NEG_INFINITY) if masks.len() == 1 => return patch.tap(graph, *c).map(Some),
+            Mask::Pick(c, keep, fill) => {
                 let c = patch.tap(graph, *c)?;
                 let b: &mut dyn lampyr_ir::Builder = patch;
                 let (zero, fill) = (b.scalar(dtype, 0.0)?, b.scalar(dtype, *fill)?);
-                if *keep { select_where(b, &c, &zero, &fill)? } else { select_where(b, &c, &fill, &zero)? }
+                if *keep { where_(b, &c, &zero, &fill)? } else { where_(b, &c, &fill, &zero)? }
             }
         };
         sum = Some(match sum {
@@ -209,7 +209,7 @@ pub(crate) fn recognise(w: &Wires, id: NodeId, patch: &mut Patch) -> Result<Rewr
     let mut nodes = vec![id];
     let mut weights = *weights;
     // Zeros where a row has nothing to take part: what attention gives anyway.
-    if let Some((guard, n, _)) = w.op::<SelectWhere>(weights)
+    if let Some((guard, n, _)) = w.op::<Where>(weights)
         && let [condition, zero, kept] = n.inputs.as_slice()
         && let Some((test, t)) = named(w, *condition, "isnan")
         && t.inputs.first() == Some(kept)

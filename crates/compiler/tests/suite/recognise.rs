@@ -316,12 +316,12 @@ fn attention_as_exporters_write_it() {
                         &[true, false, false, true, true, false, true, true, true],
                     )?)?;
                     let low = scalar(g, f64::NEG_INFINITY);
-                    s = select_where(g, &keep, &s, &low)?;
+                    s = where_(g, &keep, &s, &low)?;
                 }
                 5 => {
                     let hide = g.constant(HostTensor::from_slice(&[3], &[false, true, false])?)?;
                     let (zero, low) = (scalar(g, 0.0), scalar(g, f64::NEG_INFINITY));
-                    let mask = select_where(g, &hide, &low, &zero)?;
+                    let mask = where_(g, &hide, &low, &zero)?;
                     let more = weight(g, &[3, 3], 9);
                     s = add(g, &s, &mask).and_then(|s| add(g, &more, &s))?;
                 }
@@ -386,5 +386,5 @@ fn a_gemm_of_rows_is_a_product() {
         let y = reshape(g, &y, [2, 3, 5].map(Dim::Known).to_vec())?;
         tanh(g, &y)
     });
-    becomes(&plain, &["fused_contraction"]);
+    becomes(&plain, &["transpose", "fused_contraction"]);
 }
