@@ -14,13 +14,15 @@ pub struct ArgInfo<'a> {
     pub layout: &'a Layout,
     /// Memory format.
     pub format: MemoryFormat,
+    /// Whether the kernel gets its own packed form of it besides.
+    pub packed: bool,
 }
 
 impl<'a> ArgInfo<'a> {
     /// A plain operand.
     #[inline]
     pub fn new(dtype: DType, layout: &'a Layout) -> ArgInfo<'a> {
-        ArgInfo { dtype, layout, format: MemoryFormat::Plain }
+        ArgInfo { dtype, layout, format: MemoryFormat::Plain, packed: false }
     }
 
     /// Sizes.
@@ -54,7 +56,7 @@ impl<'a> Arg<'a> {
     /// What is known before launch.
     #[inline]
     pub fn info(&self) -> ArgInfo<'a> {
-        ArgInfo { dtype: self.dtype, layout: self.layout, format: self.format }
+        ArgInfo { dtype: self.dtype, layout: self.layout, format: self.format, packed: false }
     }
 
     /// Sizes.

@@ -107,11 +107,13 @@ pub(super) fn product_bytes<E: Compute>(
     let plain = if direct { Ready::Direct } else { Ready::No };
     let other = match packs {
         Packs::Left => (Ready::Packed, plain),
-        Packs::Right => (Ready::No, Ready::Packed),
+        Packs::Right | Packs::RightDone => (Ready::No, Ready::Packed),
     };
     let elements =
         |ready| Plan::new::<E>(tier, sizes, ready, narrow).repeating(distinct.0, distinct.1).workspace(threads);
-    elements((Ready::No, plain)).max(elements(other)) * size_of::<E>()
+    let least = elements(other);
+    let most = if packs.is_certain() { least } else { elements((Ready::No, plain)).max(least) };
+    most * size_of::<E>()
 }
 
 /// Bytes that [`multiply`] needs at most for a right side of rows anywhere and `groups` different left sides.
@@ -127,6 +129,14 @@ pub(super) fn scattered_bytes<E: Compute>(sizes: Sizes, groups: usize) -> usize 
 pub(super) enum Packs {
     Left,
     Right,
+    /// The right side, and it was.
+    RightDone,
+}
+
+impl Packs {
+    fn is_certain(self) -> bool {
+        self == Packs::RightDone
+    }
 }
 
 /// A product that is ready to run.

@@ -66,7 +66,7 @@ impl Kernel for GemmKernel {
 
     fn workspace(&self, op: &dyn Op, inputs: &[ArgInfo], _outputs: &[ArgInfo]) -> usize {
         let geometry = of(op).and_then(|op| geometry(op, inputs[0].layout, inputs[1].layout).ok());
-        geometry.map_or(0, |g| g.workspace(inputs[0].dtype))
+        geometry.map_or(0, |g| g.workspace(inputs[0].dtype, inputs[1].packed))
     }
 
     fn pack(&self, op: &dyn Op, i: usize, input: &Arg) -> Option<Result<Packed>> {

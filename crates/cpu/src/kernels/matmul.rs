@@ -90,11 +90,12 @@ impl Geometry {
     }
 
     /// Workspace bytes for elements of `dtype`.
-    pub fn workspace(&self, dtype: DType) -> usize {
+    pub fn workspace(&self, dtype: DType, packed: bool) -> usize {
+        let packs = if packed && !self.swapped { Packs::RightDone } else { Packs::Right };
         floats!(dtype, E, S => {
             let distinct = |axes: &Axes| Batch::new(&self.batch, &axes.batch).distinct();
             let distinct = (distinct(&self.left), distinct(&self.right));
-            product_bytes::<E>(self.sizes(), distinct, S::SAME && self.right.outer == 1, !S::SAME, Packs::Right)
+            product_bytes::<E>(self.sizes(), distinct, S::SAME && self.right.outer == 1, !S::SAME, packs)
         }, _ => 0)
     }
 }
@@ -129,7 +130,7 @@ impl Kernel for MatmulKernel {
     }
 
     fn workspace(&self, _op: &dyn Op, inputs: &[ArgInfo], _outputs: &[ArgInfo]) -> usize {
-        Geometry::new(inputs[0].layout, inputs[1].layout).map_or(0, |g| g.workspace(inputs[0].dtype))
+        Geometry::new(inputs[0].layout, inputs[1].layout).map_or(0, |g| g.workspace(inputs[0].dtype, inputs[1].packed))
     }
 
     fn pack(&self, _op: &dyn Op, i: usize, input: &Arg) -> Option<Result<Packed>> {

@@ -56,7 +56,10 @@ impl Build<'_> {
             self.places[v.0 as usize] = Some(to.clone());
             outputs.push(Some(to));
         }
-        let ins: Vec<_> = inputs.iter().map(|o| ArgInfo::new(o.dtype, &o.layout)).collect();
+        let is_packed = |i: usize| packed.get(i).is_some_and(Option::is_some);
+        let ins: Vec<_> = (inputs.iter().enumerate())
+            .map(|(i, o)| ArgInfo { packed: is_packed(i), ..ArgInfo::new(o.dtype, &o.layout) })
+            .collect();
         let outs: Vec<_> = target.iter().map(|(d, l)| ArgInfo::new(*d, l)).collect();
         let scratch = chosen.kernel.workspace(&**op, &ins, &outs);
         let workspace = (scratch > 0).then(|| Operand {
