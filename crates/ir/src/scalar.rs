@@ -451,7 +451,11 @@ macro_rules! integer_arithmetic {
                     return match self {
                         1 => 1,
                         x if x == (0 as $t).wrapping_sub(1) => {
-                            if odd { x } else { 1 }
+                            if odd {
+                                x
+                            } else {
+                                1
+                            }
                         }
                         _ => 0,
                     };

@@ -385,17 +385,8 @@ pub fn reduce_to_onnx(op_type: &str, opset: u32, list: &[i64], keepdims: bool) -
 }
 
 /// `bool` and integers.
-pub const BITS: &[DType] = &[
-    DType::Bool,
-    DType::U8,
-    DType::I8,
-    DType::U16,
-    DType::I16,
-    DType::U32,
-    DType::I32,
-    DType::U64,
-    DType::I64,
-];
+pub const BITS: &[DType] =
+    &[DType::Bool, DType::U8, DType::I8, DType::U16, DType::I16, DType::U32, DType::I32, DType::U64, DType::I64];
 
 /// All inputs of an ONNX node with any number of them, combined by `f` from the first on.
 ///

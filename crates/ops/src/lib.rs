@@ -11,8 +11,8 @@ mod loops;
 #[macro_use]
 mod macros;
 mod onnx_attention;
-mod onnx_recurrent;
 pub mod onnx_broadcast;
+mod onnx_recurrent;
 mod onnx_tables;
 mod pattern_attention;
 mod pattern_norms;
@@ -22,10 +22,10 @@ pub mod philox;
 pub mod positions;
 pub mod registry;
 mod resizing;
-pub mod sample;
 mod running;
-pub mod scatter;
+pub mod sample;
 mod scans;
+pub mod scatter;
 pub mod window;
 
 ops! {

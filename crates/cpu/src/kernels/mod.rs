@@ -1,7 +1,7 @@
 //! The kernels of the CPU, one file per op or class of ops.
 
-mod axis_table;
 mod arange;
+mod axis_table;
 mod contraction;
 mod conv;
 mod conv_input_grad;
@@ -15,18 +15,16 @@ mod global_average_pool;
 mod image;
 mod matmul;
 mod max_pool;
-mod nearest;
-mod nonzero;
-mod number;
-mod resample;
 mod nd;
+mod nearest;
 mod non_max_suppression;
 mod nonzero;
 mod number;
+mod planes;
 mod position;
+mod resample;
 mod running;
 mod scatter;
-mod planes;
 mod tail;
 mod topk;
 mod trilu;

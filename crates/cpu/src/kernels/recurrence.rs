@@ -449,6 +449,7 @@ fn steps<E: Real, S: Store<E>>(launch: &Launch) -> Result<()> {
     let pool = ThreadPool::global();
     let weights = Strided { data: input(1)?, outer: hidden as isize, inner: 1, batch: Batch::new(&[], &[]) };
     let pack = |range: Range<usize>| {
+        let call = &call;
         for i in range {
             let (block, g) = (i / gates, i % gates);
             let first = block * width;
