@@ -241,7 +241,7 @@ impl<'m> Importer<'m> {
                     } else if !needs.is_empty() {
                         problems.truncate(known);
                         self.needs.borrow_mut().extend(needs);
-                        *self.waiting.borrow_mut() = Some(e);
+                        self.waiting.borrow_mut().push(e);
                         continue;
                     }
                     if problems.len() == known {
@@ -270,7 +270,7 @@ impl<'m> Importer<'m> {
     /// # Errors
     /// When a node has failed; its own error is among the problems.
     fn whole(&self) -> Result<()> {
-        match self.problems.borrow().first().or(self.waiting.borrow().as_ref()) {
+        match self.problems.borrow().first().or(self.waiting.borrow().first()) {
             None => Ok(()),
             Some(problem) => Err(problem.clone()),
         }

@@ -102,8 +102,8 @@ struct Importer<'m> {
     fixed: HashMap<String, HostTensor>,
     /// Inputs whose values nodes need before they can be built.
     needs: std::cell::RefCell<BTreeSet<String>>,
-    /// What one of these nodes failed on.
-    waiting: std::cell::RefCell<Option<Error>>,
+    /// What these nodes failed on.
+    waiting: std::cell::RefCell<Vec<Error>>,
     /// Inputs of the sub-graph in the making whose values its nodes need.
     asked_inside: std::cell::RefCell<Vec<String>>,
 }
@@ -156,7 +156,7 @@ impl<'m> Opened<'m> {
             problems: Vec::new().into(),
             fixed: HashMap::new(),
             needs: BTreeSet::new().into(),
-            waiting: None.into(),
+            waiting: Vec::new().into(),
             asked_inside: Vec::new().into(),
         };
         Ok(Opened { importer, graph, versions })
@@ -239,7 +239,7 @@ impl Source {
             }
             Ok(graph) => graph,
             Err(e) => {
-                let error = check::summary(problems, e);
+                let error = check::summary(if failed { importer.waiting.take() } else { problems }, e);
                 return Err(Stopped { error, needs: if failed { needs } else { Vec::new() } });
             }
         };
