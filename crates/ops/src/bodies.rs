@@ -108,6 +108,12 @@ pub(crate) fn single(t: &HostTensor) -> Result<i64> {
 
 /// What is true of a value that has one of two facts.
 pub(crate) fn join(a: &Fact, b: &Fact) -> Result<Fact> {
+    if let (Fact::Tensor(x), Fact::Tensor(y)) = (a, b)
+        && x.dtype == y.dtype
+        && x.rank() != y.rank()
+    {
+        return Err(Error::unsupported(format!("branches that give {x} and {y}, of different numbers of axes")));
+    }
     check_same_kind("the other branch's result", a, b)?;
     Ok(match (a, b) {
         (Fact::Tensor(x), Fact::Tensor(y)) => {

@@ -104,7 +104,13 @@ impl OpType for Pow {
     const AUTOCAST: Autocast = Autocast::Full;
 
     fn onnx() -> Vec<OnnxMapping> {
-        vec![OnnxMapping::new("Pow", 7, |_, b, x| Ok(smallvec![onnx_pow(b, &required(x, 0)?, &required(x, 1)?)?]))]
+        vec![
+            OnnxMapping::range("Pow", 1, 6, |node, b, inputs| {
+                let (x, y) = crate::onnx_broadcast::operands(node, b, inputs)?;
+                Ok(smallvec![onnx_pow(b, &x, &y)?])
+            }),
+            OnnxMapping::new("Pow", 7, |_, b, x| Ok(smallvec![onnx_pow(b, &required(x, 0)?, &required(x, 1)?)?])),
+        ]
     }
 
     fn cases() -> Vec<Case> {

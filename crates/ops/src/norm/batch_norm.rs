@@ -373,6 +373,9 @@ impl Op for BatchNorm {
 
 fn import(node: &dyn OnnxNode, b: &mut dyn Builder, inputs: &[Option<Var>]) -> Result<Vars> {
     let training = node.opset() >= 14 && node.int("training_mode", 0)? != 0;
+    if node.opset() < 7 && node.int("is_test", 0)? == 0 {
+        return Err(Error::unsupported("BatchNormalization in training mode before opset 14"));
+    }
     if node.opset() < 14 && (1..5).any(|i| node.has_output(i)) {
         return Err(Error::unsupported("BatchNormalization in training mode before opset 14"));
     }
@@ -397,7 +400,7 @@ impl OpType for BatchNorm {
     const DTYPES: &'static [DType] = DType::FLOATS;
 
     fn onnx() -> Vec<OnnxMapping> {
-        vec![OnnxMapping::new("BatchNormalization", 7, import)]
+        vec![OnnxMapping::new("BatchNormalization", 1, import)]
     }
 
     fn cases() -> Vec<Case> {
