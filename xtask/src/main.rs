@@ -33,7 +33,7 @@ enum Verb {
         #[arg(long)]
         list: bool,
     },
-    /// Write the generated files (docs/ops.md, python/lampyr/_ops.pyi)
+    /// Write the generated files (docs/ops.md, docs/onnx-support.md, python/lampyr/_ops.pyi)
     Generate {
         /// Fail when a generated file is out of date, and write nothing
         #[arg(long)]
