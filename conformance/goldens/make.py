@@ -370,7 +370,7 @@ def index_add(a: Attrs, *t: torch.Tensor) -> torch.Tensor:
     raise NotImplementedError("an adjoint; checked through the op it belongs to")
 
 
-def same_zeros(f: Callable[[torch.Tensor], torch.Tensor]) -> Callable[..., torch.Tensor]:
+def rounding(f: Callable[[torch.Tensor], torch.Tensor]) -> Callable[..., torch.Tensor]:
     """A rounding function, which torch has for floats only."""
     return lambda a, x: f(x) if x.is_floating_point() else x.clone()
 
@@ -379,6 +379,8 @@ def whole_division(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor
     def apply(a: Attrs, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         if not x.is_floating_point() and bool((y == 0).any()):
             raise NotImplementedError("torch does not divide integers by zero")
+        if x.is_floating_point() and bool(((y != 0) & (y.abs() < torch.finfo(x.dtype).tiny)).any()):
+            raise NotImplementedError("torch flushes subnormal divisors to zero")
         return f(x, y)
 
     return apply
@@ -465,10 +467,10 @@ OPS: dict[str, Callable[..., Any]] = {
     "not": floats(torch.logical_not),
     "gelu": gelu,
     "sign": floats(torch.sign),
-    "floor": same_zeros(torch.floor),
-    "ceil": same_zeros(torch.ceil),
-    "round": same_zeros(torch.round),
-    "trunc": same_zeros(torch.trunc),
+    "floor": rounding(torch.floor),
+    "ceil": rounding(torch.ceil),
+    "round": rounding(torch.round),
+    "trunc": rounding(torch.trunc),
     "reciprocal": floats(torch.reciprocal),
     "rsqrt": floats(torch.rsqrt),
     "sigmoid": floats(torch.sigmoid),
