@@ -18,6 +18,7 @@ mod pattern_attention;
 mod pattern_norms;
 mod pattern_rotary;
 mod patterns;
+mod onnx_recurrent;
 pub mod philox;
 pub mod positions;
 pub mod registry;
