@@ -362,6 +362,79 @@ def gelu(a: Attrs, x: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.gelu(x, approximate=a["approximate"])
 
 
+def layer_norm(a: Attrs, x: torch.Tensor, *vectors: torch.Tensor) -> torch.Tensor:
+    first = a["axis"] + (x.dim() if a["axis"] < 0 else 0)
+    scale, bias = (*vectors, None, None)[:2]
+    return torch.nn.functional.layer_norm(x, x.shape[first:], scale, bias, a["epsilon"])
+
+
+def rms_norm(a: Attrs, x: torch.Tensor, *vectors: torch.Tensor) -> torch.Tensor:
+    first = a["axis"] + (x.dim() if a["axis"] < 0 else 0)
+    return torch.nn.functional.rms_norm(x, x.shape[first:], vectors[0] if vectors else None, a["epsilon"])
+
+
+def group_norm(a: Attrs, x: torch.Tensor, *vectors: torch.Tensor) -> torch.Tensor:
+    if 0 in x.shape:
+        raise NotImplementedError("torch wants elements")
+    scale, bias = (*vectors, None, None)[:2]
+    return torch.nn.functional.group_norm(x, a["num_groups"] or x.shape[1], scale, bias, a["epsilon"])
+
+
+def local_response_norm(a: Attrs, x: torch.Tensor) -> torch.Tensor:
+    if a["size"] % 2 == 0 or x.dim() < 3:
+        raise NotImplementedError("torch looks one channel further back, and wants rank 3")
+    return torch.nn.functional.local_response_norm(x, a["size"], a["alpha"], a["beta"], a["k"])
+
+
+def normalize(a: Attrs, x: torch.Tensor) -> torch.Tensor:
+    if not bool((x != 0).any(dim=a["axis"]).all()):
+        raise NotImplementedError("torch divides zeros by a small number")
+    return torch.nn.functional.normalize(x, float(a["p"]), a["axis"], eps=0.0)
+
+
+def attention(a: Attrs, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *mask: torch.Tensor) -> torch.Tensor:
+    if a["softcap"] or a["causal_offset"] or (mask and a["is_causal"]) or 0 in q.shape:
+        raise NotImplementedError("torch has no such attention")
+    if mask and mask[0].dtype == torch.bool and not bool(mask[0].any(dim=-1).all()):
+        raise NotImplementedError("what torch makes of a query without keys depends on the kernel")
+    grouped = q.dim() > 2 and q.shape[-3] != k.shape[-3]
+    return torch.nn.functional.scaled_dot_product_attention(
+        q, k, v, mask[0] if mask else None, is_causal=a["is_causal"], scale=a["scale"], enable_gqa=grouped
+    )
+
+
+def recurrence(a: Attrs, x: torch.Tensor, r: torch.Tensor, h: torch.Tensor, *more: torch.Tensor) -> Any:
+    cell, n = a["cell"], r.shape[1]
+    plain = {"lstm": "sigmoid,tanh,tanh", "gru": "sigmoid,tanh", "rnn": "tanh"}[cell]
+    odd = a["clip"] or a["lengths"] or (cell == "lstm" and (a["input_forget"] or a["peepholes"]))
+    if odd or a["activations"] != plain or 0 in x.shape or (cell == "gru") != bool(a["linear_before_reset"] and more):
+        raise NotImplementedError("torch has no such layer")
+    order = {"lstm": [0, 2, 3, 1], "gru": [1, 0, 2], "rnn": [0]}[cell]
+    rows = torch.cat([torch.arange(g * n, (g + 1) * n) for g in order])
+    w = torch.eye(len(order) * n, dtype=x.dtype)[rows]
+    steps = x.flip(0) if a["reverse"] else x
+    if cell == "lstm":
+        states = (h[None], more[0][None])
+        y, *last = torch._VF.lstm(steps, states, [w, r[rows]], False, 1, 0.0, False, False, False)
+    elif cell == "gru":
+        bias = torch.cat([torch.zeros(2 * n, dtype=x.dtype), more[0]])
+        params = [w, r[rows], torch.zeros_like(bias), bias]
+        y, *last = torch._VF.gru(steps, h[None], params, True, 1, 0.0, False, False, False)
+    else:
+        y, *last = torch._VF.rnn_tanh(steps, h[None], [w, r], False, 1, 0.0, False, False, False)
+    return (y.flip(0) if a["reverse"] else y, *(t[0] for t in last))
+
+
+def nll_loss(a: Attrs, x: torch.Tensor, target: torch.Tensor, *weight: torch.Tensor) -> torch.Tensor:
+    ignored = -100 if a["ignore_index"] is None else a["ignore_index"]
+    w = weight[0] if weight else None
+    return torch.nn.functional.nll_loss(x, target.long(), w, ignore_index=ignored, reduction=a["reduction"])
+
+
+def einsum(a: Attrs, *t: torch.Tensor) -> torch.Tensor:
+    return torch.einsum(a["equation"], *t)
+
+
 def floats(f: Callable[[torch.Tensor], torch.Tensor]) -> Callable[..., torch.Tensor]:
     return lambda a, x: f(x)
 
@@ -546,6 +619,16 @@ OPS: dict[str, Callable[..., Any]] = {
     "softmax": lambda a, x: torch.softmax(x, a["axis"]),
     "log_softmax": lambda a, x: torch.log_softmax(x, a["axis"]),
     "batch_norm": batch_norm,
+    "layer_norm": layer_norm,
+    "rms_norm": rms_norm,
+    "group_norm": group_norm,
+    "local_response_norm": local_response_norm,
+    "normalize": normalize,
+    "scaled_dot_product_attention": attention,
+    "recurrence": recurrence,
+    "nll_loss": nll_loss,
+    "einsum": einsum,
+    "det": floats(torch.linalg.det),
     "matmul": lambda a, x, y: torch.matmul(x, y),
     "gemm": gemm,
     "conv": conv,
