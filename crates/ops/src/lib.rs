@@ -18,7 +18,6 @@ mod pattern_attention;
 mod pattern_norms;
 mod pattern_rotary;
 mod patterns;
-mod onnx_recurrent;
 pub mod philox;
 pub mod positions;
 pub mod registry;

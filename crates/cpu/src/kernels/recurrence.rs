@@ -154,11 +154,6 @@ struct Call<E: 'static, S> {
 unsafe impl<E, S> Sync for Call<E, S> {}
 
 impl<E: Real, S: Store<E>> Call<E, S> {
-    /// The packed weights of block and gate `i`.
-    fn panel(&self, i: usize) -> *mut E {
-        self.weights.wrapping_add(i * self.sizes.hidden * self.sizes.width)
-    }
-
     /// Whether sequence `b` has step `t`.
     unsafe fn inside(&self, b: usize, t: usize) -> bool {
         match self.lengths {
@@ -467,7 +462,7 @@ fn steps<E: Real, S: Store<E>>(launch: &Launch) -> Result<()> {
                 stride: width,
             };
             // SAFETY: the rows lie inside the weights, and the workspace has a panel for every block and gate.
-            unsafe { weights.pack(panel, call.panel(i)) };
+            unsafe { weights.pack(panel, call.weights.wrapping_add(i * hidden * width)) };
         }
     };
     let grain = (64 * 1024 / (hidden * width)).max(1);
