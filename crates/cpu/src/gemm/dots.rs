@@ -3,12 +3,13 @@
 use lampyr_base::pool::ThreadPool;
 
 use super::driver::Shared;
+use super::inner::COLUMNS as INNER;
 use super::operand::Strided;
 use super::{Compute, Start, Store};
 use crate::simd::{Job, Level, Tier, run};
 
-/// Sums kept side by side; their number fixes the bits.
-const LANES: usize = 32;
+/// Sums kept side by side.
+const LANES: usize = super::inner::LANES;
 /// Columns of one task.
 const COLUMNS: usize = 16;
 /// Multiply-adds of one chunk; the right side is read only once, so memory sets the pace.
@@ -87,11 +88,26 @@ impl<E: Compute, S: Store<E>> Job for Task<'_, '_, E, S> {
         unsafe {
             let a = left.data.offset(left.batch.offset(self.batch));
             let b = right.data.offset(right.batch.offset(self.batch));
-            for j in 0..self.count {
-                let b = std::slice::from_raw_parts(b.offset((self.first + j) as isize * right.outer), k);
-                for (i, sums) in sums.iter_mut().enumerate().take(m) {
-                    let a = std::slice::from_raw_parts(a.offset(i as isize * left.outer), k);
-                    sums[j] = sums[j] + alpha * Dot { a, b }.sum::<E, L>();
+            if let Some(inner) = E::inner(Tier::current()).filter(|_| S::SAME) {
+                let (a, b) = (a.cast::<E>(), b.cast::<E>());
+                let mut some = [E::ZERO; INNER];
+                for j in (0..self.count).step_by(INNER) {
+                    let columns = INNER.min(self.count - j);
+                    let b = b.offset((self.first + j) as isize * right.outer);
+                    for (i, sums) in sums.iter_mut().enumerate().take(m) {
+                        inner(a.offset(i as isize * left.outer), b, right.outer, columns, k, some.as_mut_ptr());
+                        for (sum, &x) in sums[j..j + columns].iter_mut().zip(&some) {
+                            *sum = *sum + alpha * x;
+                        }
+                    }
+                }
+            } else {
+                for j in 0..self.count {
+                    let b = std::slice::from_raw_parts(b.offset((self.first + j) as isize * right.outer), k);
+                    for (i, sums) in sums.iter_mut().enumerate().take(m) {
+                        let a = std::slice::from_raw_parts(a.offset(i as isize * left.outer), k);
+                        sums[j] = sums[j] + alpha * Dot { a, b }.sum::<E, L>();
+                    }
                 }
             }
             for (i, sums) in sums.iter().enumerate().take(m) {

@@ -6,6 +6,7 @@
 
 mod dots;
 mod driver;
+mod inner;
 mod integer;
 mod micro;
 mod operand;
@@ -21,6 +22,7 @@ use crate::simd::Tier;
 
 pub use dots::{Dots, dots, suits as dots_suit};
 pub use driver::{Problem, run};
+pub use inner::InnerFn;
 pub use integer::{IntMatrix, Wrapping, int_matmul};
 pub use micro::{Kernels, Tile};
 pub use operand::{Batch, Operand, Panel, Store, Strided};
@@ -37,6 +39,8 @@ pub const DEPTH: usize = 256;
 pub trait Compute: Real {
     /// Its kernels on a SIMD tier.
     fn kernels(tier: Tier) -> &'static Kernels<Self>;
+    /// Its inner products on a SIMD tier that has any.
+    fn inner(tier: Tier) -> Option<InnerFn<Self>>;
     /// Its sums of shifted rows on a SIMD tier.
     fn taps(tier: Tier) -> TapsFn<Self>;
 }
@@ -44,6 +48,10 @@ pub trait Compute: Real {
 impl Compute for f32 {
     fn kernels(tier: Tier) -> &'static Kernels<f32> {
         micro::kernels_f32(tier)
+    }
+
+    fn inner(tier: Tier) -> Option<InnerFn<f32>> {
+        inner::inner(tier).map(|f| f.0)
     }
 
     fn taps(tier: Tier) -> TapsFn<f32> {
@@ -54,6 +62,10 @@ impl Compute for f32 {
 impl Compute for f64 {
     fn kernels(tier: Tier) -> &'static Kernels<f64> {
         micro::kernels_f64(tier)
+    }
+
+    fn inner(tier: Tier) -> Option<InnerFn<f64>> {
+        inner::inner(tier).map(|f| f.1)
     }
 
     fn taps(tier: Tier) -> TapsFn<f64> {

@@ -27,6 +27,36 @@ pub(super) struct Planes {
     depth: usize,
     rows: usize,
     pitch: usize,
+    /// Per column phase: first place that sees an element, how many do, and where the first of these lies in its row.
+    spans: SmallVec<[(usize, usize, isize); 4]>,
+}
+
+/// Copies `count` elements; short copies are as common as long ones.
+///
+/// # Safety
+/// As for [`std::ptr::copy_nonoverlapping`].
+#[inline(always)]
+unsafe fn copy<E: Copy>(from: *const E, to: *mut E, count: usize) {
+    macro_rules! pieces {
+        ($($n:literal)*) => { $(
+            if count >= $n {
+                let piece = |at: usize| {
+                    // SAFETY: `at + $n` is at most `count`.
+                    unsafe { to.add(at).cast::<[E; $n]>().write_unaligned(from.add(at).cast::<[E; $n]>().read_unaligned()) }
+                };
+                (0..count / $n).for_each(|i| piece(i * $n));
+                if count % $n != 0 {
+                    piece(count - $n);
+                }
+                return;
+            }
+        )* };
+    }
+    pieces!(16 8 4 2);
+    if count == 1 {
+        // SAFETY: the caller's promise.
+        unsafe { to.write(from.read()) };
+    }
 }
 
 impl Planes {
@@ -53,7 +83,13 @@ impl Planes {
             let (zeros, end) = inside(x, phase, lengths[2]);
             pitch = pitch.max(end).max(lengths[2] - zeros.min(lengths[2]));
         }
-        Some(Planes { axes: *axes, phases, depth: lengths[0], rows: lengths[1], pitch })
+        let spans = (phases[2].iter())
+            .map(|&phase| {
+                let (first, end) = inside(x, phase, pitch);
+                (first, end - first, (first as isize * x.step + phase as isize + x.shift) * x.source_step)
+            })
+            .collect();
+        Some(Planes { axes: *axes, phases, depth: lengths[0], rows: lengths[1], pitch, spans })
     }
 
     fn phase_len(&self) -> usize {
@@ -111,11 +147,11 @@ impl Planes {
     /// `to` is valid for all positions.
     pub unsafe fn compact<E: Compute, S: Store<E>>(&self, first: usize, values: &[E], to: *mut S) {
         let [_, height, width] = self.axes.map(|a| a.positions);
+        let (row, mut x) = (first / self.pitch, first % self.pitch);
+        let (mut z, mut y) = (row / self.rows, row % self.rows);
         let mut at = 0;
         while at < values.len() {
-            let (row, x) = ((first + at) / self.pitch, (first + at) % self.pitch);
             let left = (self.pitch - x).min(values.len() - at);
-            let (z, y) = (row / self.rows, row % self.rows);
             if x < width && y < height {
                 let count = left.min(width - x);
                 let values = &values[at..at + count];
@@ -123,13 +159,16 @@ impl Planes {
                 unsafe {
                     let to = to.add((z * height + y) * width + x);
                     if S::SAME {
-                        std::ptr::copy_nonoverlapping(values.as_ptr(), to.cast::<E>(), count);
+                        copy(values.as_ptr(), to.cast::<E>(), count);
                     } else {
                         values.iter().enumerate().for_each(|(i, &v)| to.add(i).write(S::put(v)));
                     }
                 }
             }
-            at += left;
+            (at, x, y) = (at + left, 0, y + 1);
+            if y == self.rows {
+                (z, y) = (z + 1, 0);
+            }
         }
     }
 
@@ -215,7 +254,7 @@ impl<E: Compute, S: Store<E>> Job for Band<'_, E, S> {
         let sz = at(az, p.phases[0][phase_z], layer);
         for y in 0..p.rows {
             let sy = at(ay, p.phases[1][phase_y], y);
-            for (phase_x, &phase) in p.phases[2].iter().enumerate() {
+            for (phase_x, &(first, count, begin)) in p.spans.iter().enumerate() {
                 let plane = (phase_z * rows + phase_y) * columns + phase_x;
                 // SAFETY: the row lies inside the planes, and only elements inside the image are read.
                 unsafe {
@@ -226,16 +265,14 @@ impl<E: Compute, S: Store<E>> Job for Band<'_, E, S> {
                         }
                         continue;
                     };
-                    let (first, end) = inside(ax, phase, p.pitch);
-                    let begin = (first as isize * ax.step + phase as isize + ax.shift) * ax.source_step;
                     let from = from.offset(sz * az.source_step + sy * ay.source_step).wrapping_offset(begin);
-                    let (to, count, step) = (to.add(first), end - first, ax.step * ax.source_step);
+                    let (to, step) = (to.add(first), ax.step * ax.source_step);
                     if zeros {
                         std::ptr::write_bytes(to.sub(first), 0, first);
-                        std::ptr::write_bytes(to.add(count), 0, p.pitch - end);
+                        std::ptr::write_bytes(to.add(count), 0, p.pitch - first - count);
                     }
                     if step == 1 && S::SAME {
-                        std::ptr::copy_nonoverlapping(from.cast::<E>(), to, count);
+                        copy(from.cast::<E>(), to, count);
                     } else if step == 1 {
                         (0..count).for_each(|q| *to.add(q) = (*from.add(q)).get());
                     } else if step == 2 {

@@ -13,6 +13,7 @@ use super::operand::{Shared, start};
 use crate::fold::{BLOCK, Fold, Max, TILE, Tiles, fold_tile};
 use crate::simd::lane::Lane;
 use crate::simd::prim::{Prim, Prims, is_native};
+use crate::simd::softmax_row::softmax_row;
 use crate::simd::{Job, Level, Tier, run};
 use crate::tile::{Reader, strided};
 
@@ -137,8 +138,14 @@ impl Job for Dense<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
         let n = self.call.len;
+        let whole = softmax_row(Tier::current()).filter(|_| !self.call.log);
         for row in self.rows {
             let at = (row * n * 4) as isize;
+            if let Some(whole) = whole {
+                // SAFETY: the row lies inside input and output, which do not overlap.
+                unsafe { whole(self.from.at(at).cast::<f32>().cast_const(), self.call.to.at(at).cast::<f32>(), n) };
+                continue;
+            }
             // SAFETY: the row lies inside input and output, which do not overlap; floats of any bits are valid.
             let (x, y): (&[f32], &mut [f32]) = unsafe {
                 let x = std::slice::from_raw_parts(self.from.at(at).cast::<f32>().cast_const(), n);

@@ -5,6 +5,7 @@ pub mod level;
 pub mod math;
 pub mod philox;
 pub mod prim;
+pub mod softmax_row;
 pub mod transpose;
 
 pub use level::{Job, Level, run};
