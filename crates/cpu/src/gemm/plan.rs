@@ -58,6 +58,8 @@ pub struct Plan {
 const BLOCK: usize = 96 * 1024;
 /// Multiply-adds worth handing to another thread.
 const GRAIN: usize = 256 * 1024;
+/// Multiply-adds in the time that one element of the right side takes to arrive.
+const READ: usize = 8;
 /// Tasks that big products are cut into at least.
 const TASKS: usize = 32;
 /// Most elements of an operand packed whole, unless many tasks share it.
@@ -79,7 +81,9 @@ impl Plan {
         let direct = right == Ready::Direct && m <= FEW;
         let scattered = right == Ready::Scattered;
         let ready = (left == Ready::Packed, right == Ready::Packed || direct || scattered);
-        let parts = (work.saturating_mul(batch) / (4 * GRAIN)).clamp(1, TASKS).div_ceil(batch.max(1));
+        // With few rows the time goes into reading the right side.
+        let cost = work.saturating_add(n.saturating_mul(k).saturating_mul(READ));
+        let parts = (cost.saturating_mul(batch) / (4 * GRAIN)).clamp(1, TASKS).div_ceil(batch.max(1));
         let by_columns = match ready {
             (true, false) => true,
             (false, true) => m < 4 * height,
@@ -109,7 +113,7 @@ impl Plan {
                 false => Packing::PerTask,
             }
         };
-        let per_task = (work / (m.div_ceil(rows.max(1)) * n.div_ceil(columns.max(1))).max(1)).max(1);
+        let per_task = (cost / (m.div_ceil(rows.max(1)) * n.div_ceil(columns.max(1))).max(1)).max(1);
         Plan {
             m,
             n,
