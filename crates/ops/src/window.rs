@@ -7,6 +7,11 @@ use lampyr_ir::{Fact, HostTensor, TensorFact};
 
 use crate::common;
 
+/// The largest kernel size, stride, padding or dilation.
+const LARGEST: i64 = i32::MAX as i64;
+/// The most elements of one padded plane.
+const MOST_ELEMENTS: i64 = 1 << 36;
+
 /// Where windows lie over the spatial axes of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -36,9 +41,11 @@ impl Window {
         counts("pads", pads.len(), 2 * rank)?;
         let all = |name: &str, list: &mut dyn Iterator<Item = Option<i64>>, low: i64| match list
             .flatten()
-            .find(|&v| v < low)
+            .find(|&v| v < low || v > LARGEST)
         {
-            Some(v) => Err(Error::value(format!("{name} holds {v}")).with_expected(format!("numbers from {low} on"))),
+            Some(v) => {
+                Err(Error::value(format!("{name} holds {v}")).with_expected(format!("numbers from {low} to {LARGEST}")))
+            }
             None => Ok(()),
         };
         all("strides", &mut strides.iter().copied().map(Some), 1)?;
@@ -75,6 +82,7 @@ impl Window {
     /// When the padded input is smaller than the window.
     pub fn outputs(&self, input: &[Dim], ceil: bool) -> Result<Vec<Dim>> {
         let mut result = Vec::with_capacity(self.rank());
+        self.check_volume(input)?;
         for (axis, size) in input.iter().enumerate() {
             let room = size.add(&self.padding(axis)).sub(&self.extent(axis));
             if room.known().is_some_and(|n| n < 0) {
@@ -95,6 +103,19 @@ impl Window {
             });
         }
         Ok(result)
+    }
+
+    /// Kernels count the elements of padded inputs: as many as no memory holds are refused here.
+    fn check_volume(&self, input: &[Dim]) -> Result<()> {
+        let padded: Vec<Dim> = input.iter().enumerate().map(|(i, size)| size.add(&self.padding(i))).collect();
+        let known = padded.iter().filter_map(Dim::known);
+        let volume = known.fold(1i64, |volume, n| volume.saturating_mul(n.max(1)));
+        if volume > MOST_ELEMENTS {
+            return Err(Error::shape(format!("the padded input has spatial sizes [{}]", Dim::join(&padded)))
+                .with_expected(format!("at most {MOST_ELEMENTS} elements"))
+                .with_help("use less padding"));
+        }
+        Ok(())
     }
 
     /// Checks that windows over `input` are as many as `output` says, as far as both are known.

@@ -49,7 +49,7 @@ impl Kernel for GlobalAveragePoolKernel {
 
     fn launch(&self, launch: &Launch) -> Result<()> {
         let (x, out) = (&launch.inputs[0], launch.output(0)?);
-        let plane: usize = x.shape()[2..].iter().product();
+        let plane: usize = if x.layout.is_empty() { 0 } else { x.shape()[2..].iter().product() };
         let (planes, tier) = (out.layout.len(), Tier::current());
         floats!(x.dtype, E, S => {
             let (from, to) = (Shared(address::<u8>(x)?), Shared(address::<u8>(out)?));
