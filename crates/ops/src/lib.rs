@@ -26,6 +26,7 @@ mod running;
 pub mod sample;
 mod scans;
 pub mod scatter;
+mod sampling;
 pub mod window;
 
 ops! {
@@ -149,6 +150,20 @@ ops! {
         avg_pool: AvgPool,
         resample_grad: ResampleGrad,
         resize: Resize,
+        max_unpool: MaxUnpool,
+        col2im: Col2im,
+    }
+
+    /// Images: regions, points and blocks.
+    vision {
+        depth_to_space: DepthToSpace,
+        space_to_depth: SpaceToDepth,
+        roi_align: RoiAlign,
+        roi_align_grad: RoiAlignGrad,
+        grid_sample: GridSample,
+        affine_grid: AffineGrid,
+        center_crop_pad: CenterCropPad,
+        deform_conv: DeformConv,
     }
 
     /// Normalisation.

@@ -11,7 +11,9 @@ mod elements;
 mod frames;
 mod fused_contraction;
 mod gemm;
+mod affine_grid;
 mod global_average_pool;
+mod grid_sample;
 mod image;
 mod matmul;
 mod max_pool;
@@ -25,6 +27,8 @@ mod position;
 mod resample;
 mod running;
 mod scatter;
+mod max_unpool;
+mod roi_align;
 mod tail;
 mod topk;
 mod trilu;
@@ -60,6 +64,7 @@ pub(crate) fn register(table: &mut KernelTable) {
 
 fn register_plain(table: &mut KernelTable) {
     lampyr_backend::kernels! { table;
+        AffineGrid => &affine_grid::AffineGridKernel;
         AvgPool => &resample::ResampleKernel;
         BatchNorm => &batch_norm::BatchNormKernel;
         BitCast => &bit_cast::BitCastKernel;
@@ -69,7 +74,9 @@ fn register_plain(table: &mut KernelTable) {
         Dropout => &random::DropoutKernel;
         Gather => &gather::GatherKernel;
         LayerNorm => &norm_rows::LayerNormKernel;
+        GridSample => &grid_sample::GridSampleKernel;
         LogSoftmax => &softmax::LogSoftmaxKernel;
+        MaxUnpool => &max_unpool::MaxUnpoolKernel;
         Numel => &known::NumelKernel;
         Pad => &pad::PadKernel;
         RandomNormal => &random::NormalKernel;
@@ -85,6 +92,8 @@ fn register_plain(table: &mut KernelTable) {
         ResampleGrad => &resample::ResampleKernel;
         Resize => &nearest::NearestKernel;
         Resize => &resample::ResampleKernel;
+        RoiAlign => &roi_align::RoiAlignKernel;
+        RoiAlignGrad => &roi_align::RoiAlignGradKernel;
         SetSlice => &set_slice::SetSliceKernel;
         ShapeOf => &known::ShapeOfKernel;
         Softmax => &softmax::SoftmaxKernel;

@@ -9,7 +9,7 @@ use lampyr_ir::{
 };
 use smallvec::smallvec;
 
-use crate::build::{Conv, add, conv, conv_weight_grad};
+use crate::build::{Conv, add, conv, conv_weight_grad, pad};
 use crate::common;
 use crate::gradient::to_shape;
 use crate::window::{self, Window, extent};
@@ -95,8 +95,23 @@ fn import(node: &dyn OnnxNode, b: &mut dyn Builder, inputs: &[Option<Var>]) -> R
             ((0..rank).map(size).collect(), window::known(&pads))
         }
     };
+    // What a convolution does not reach, beyond its last window, is padded.
+    let mut own: Vec<Dim> = input;
+    let mut behind = vec![Dim::Known(0); rank + 2];
+    for a in 0..rank {
+        let sum = pads[a].add(&pads[rank + a]);
+        let last = xf.shape[2 + a].sub(&Dim::Known(1)).mul(&Dim::Known(strides[a]));
+        let rest = own[a].add(&sum).sub(&last).sub(&extent(&wf.shape[2 + a], dilations[a]));
+        if let Some(rest) = rest.known().filter(|&n| n >= strides[a]) {
+            behind[2 + a] = Dim::Known(rest - (strides[a] - 1));
+            own[a] = own[a].sub(&behind[2 + a]);
+        }
+    }
     let of = Conv { strides, pads, dilations, group: node.int("group", 1)? };
-    let mut y = conv_input_grad(b, &of, &x, &w, input)?;
+    let mut y = conv_input_grad(b, &of, &x, &w, own)?;
+    if behind.iter().any(|d| *d != Dim::Known(0)) {
+        y = pad(b, &y, None, vec![Dim::Known(0); rank + 2], behind, "constant")?;
+    }
     if let Some(bias) = optional(inputs, 2) {
         let mut shape = vec![Dim::Known(1); rank + 2];
         shape[1] = b.tensor_fact(&y)?.shape[1].clone();

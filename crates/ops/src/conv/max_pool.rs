@@ -9,9 +9,10 @@ use lampyr_ir::{
 };
 use smallvec::smallvec;
 
-use crate::build::{add, scatter_add_elements};
+use crate::build::{add, div, mul, nonzero, reduce_max, reshape, scatter_add_elements, sub};
 use crate::common;
-use crate::gradient::to_shape;
+use crate::gradient::{full, to_shape};
+use crate::sampling::size;
 use crate::window::{self, Window};
 
 /// Largest element of `x` `[N, C, ...]` in every window over the axes behind the channels, and where it lies (ONNX
@@ -54,6 +55,66 @@ impl MaxPool {
 /// The largest batch, counted in channels, whose indices an ONNX node may ask for.
 const MOST_PLANES: usize = 1 << 24;
 
+/// Positions in a plane as positions in the whole tensor `x`, as ONNX counts; the last spatial axis first for
+/// `columns`.
+fn whole_tensor(b: &mut dyn Builder, x: &Var, indices: &Var, columns: bool) -> Result<Var> {
+    let xf = b.tensor_fact(x)?;
+    let mut indices = indices.clone();
+    let one = b.constant(HostTensor::scalar(1i64))?;
+    if columns {
+        let (mut rest, mut sum, mut step) = (indices.clone(), None, one.clone());
+        let mut places = Vec::new();
+        for axis in (2..xf.rank()).rev() {
+            let n = size(b, x, axis, DType::I64)?;
+            let lines = div(b, &rest, &n)?;
+            let whole = mul(b, &lines, &n)?;
+            places.push((sub(b, &rest, &whole)?, n));
+            rest = lines;
+        }
+        for (place, n) in places.iter().rev() {
+            let part = mul(b, place, &step)?;
+            sum = Some(match sum {
+                None => part,
+                Some(sum) => add(b, &sum, &part)?,
+            });
+            step = mul(b, &step, n)?;
+        }
+        indices = sum.unwrap_or(indices);
+    }
+    let mut plane = one;
+    for axis in 2..xf.rank() {
+        let n = size(b, x, axis, DType::I64)?;
+        plane = mul(b, &plane, &n)?;
+    }
+    let planes = Dim::product(&xf.shape[..2]);
+    let numbers = match planes.known().and_then(|n| usize::try_from(n).ok()) {
+        Some(n) if n > MOST_PLANES => {
+            return Err(Error::unsupported(format!("MaxPool indices over {n} channels")));
+        }
+        Some(n) => b.constant(HostTensor::from_slice(&[n], &(0..n as i64).collect::<Vec<_>>())?)?,
+        None => {
+            // The places of as many true elements.
+            let marks = full(b, DType::Bool, std::slice::from_ref(&planes), 1.0)?;
+            nonzero(b, &marks)?
+        }
+    };
+    let mut shape = vec![Dim::Known(1); xf.rank()];
+    shape[..2].clone_from_slice(&xf.shape[..2]);
+    let numbers = reshape(b, &numbers, shape)?;
+    let starts = mul(b, &numbers, &plane)?;
+    add(b, &indices, &starts)
+}
+
+/// ONNX GlobalMaxPool.
+fn import_global(_: &dyn OnnxNode, b: &mut dyn Builder, inputs: &[Option<Var>]) -> Result<Vars> {
+    let x = required(inputs, 0)?;
+    let axes: Vec<i64> = (2..b.tensor_fact(&x)?.rank() as i64).collect();
+    if axes.is_empty() {
+        return Err(Error::shape("GlobalMaxPool without spatial axes"));
+    }
+    Ok(smallvec![reduce_max(b, &x, &axes, true)?])
+}
+
 fn import(node: &dyn OnnxNode, b: &mut dyn Builder, inputs: &[Option<Var>]) -> Result<Vars> {
     let x = required(inputs, 0)?;
     let xf = b.tensor_fact(&x)?;
@@ -67,23 +128,7 @@ fn import(node: &dyn OnnxNode, b: &mut dyn Builder, inputs: &[Option<Var>]) -> R
     let op = MaxPool { kernel, strides, pads, dilations, ceil_mode: node.int("ceil_mode", 0)? != 0, return_indices };
     let mut made = max_pool(b, &op, &x)?;
     if return_indices {
-        if node.int("storage_order", 0)? != 0 {
-            return Err(Error::unsupported("MaxPool indices in column-major order"));
-        }
-        // ONNX counts in the whole tensor, not in the plane of one channel.
-        let sizes =
-            xf.fixed_shape().ok_or_else(|| Error::unsupported("MaxPool indices of a tensor of unknown size"))?;
-        let planes = lampyr_base::num_elements(&sizes[..2])?;
-        let all = lampyr_base::num_elements(&sizes)?;
-        if planes > MOST_PLANES {
-            return Err(Error::unsupported(format!("MaxPool indices over {planes} channels")));
-        }
-        let plane = all.checked_div(planes).unwrap_or(0);
-        let starts: Vec<i64> = (0..planes).map(|i| (i * plane) as i64).collect();
-        let mut shape = vec![1; xf.rank()];
-        shape[..2].copy_from_slice(&sizes[..2]);
-        let starts = b.constant(HostTensor::from_slice(&shape, &starts)?)?;
-        made[1] = add(b, &made[1], &starts)?;
+        made[1] = whole_tensor(b, &x, &made[1], node.int("storage_order", 0)? != 0)?;
     }
     Ok(made)
 }
@@ -184,7 +229,7 @@ impl OpType for MaxPool {
     const DTYPES: &'static [DType] = &[DType::I8, DType::U8, DType::F16, DType::BF16, DType::F32, DType::F64];
 
     fn onnx() -> Vec<OnnxMapping> {
-        vec![OnnxMapping::new("MaxPool", 1, import)]
+        vec![OnnxMapping::new("MaxPool", 1, import), OnnxMapping::new("GlobalMaxPool", 1, import_global)]
     }
 
     fn cases() -> Vec<Case> {
