@@ -150,6 +150,7 @@ ops! {
         avg_pool: AvgPool,
         resample_grad: ResampleGrad,
         resize: Resize,
+        lp_pool: LpPool,
         max_unpool: MaxUnpool,
         col2im: Col2im,
     }

@@ -10,3 +10,4 @@ mod negative;
 mod onnx;
 mod scalars;
 mod support;
+mod vision;
