@@ -4,7 +4,7 @@ use lampyr_base::{DType, Dim, Result};
 use lampyr_ir::{Builder, Var};
 
 use crate::build::*;
-use crate::gradient::{full, scale, to_dtype, to_shape};
+use crate::gradient::{accumulator, full, scale, to_dtype, to_shape};
 use crate::vision::grid_sample::{Interpolation, Padding};
 
 /// The size of `axis` of `x` as a 0-d tensor of `dtype`.
@@ -21,16 +21,6 @@ fn shifted(b: &mut dyn Builder, x: &Var, by: f64) -> Result<Var> {
     let dtype = b.tensor_fact(x)?.dtype;
     let by = b.scalar(dtype, by)?;
     add(b, x, &by)
-}
-
-/// The largest whole number not above `x`, as a float without a gradient.
-pub(crate) fn whole(b: &mut dyn Builder, x: &Var) -> Result<Var> {
-    let dtype = b.tensor_fact(x)?.dtype;
-    let cut = cast(b, x, DType::I64)?;
-    let cut = cast(b, &cut, dtype)?;
-    let above = greater(b, &cut, x)?;
-    let less = shifted(b, &cut, -1.0)?;
-    where_(b, &above, &less, &cut)
 }
 
 /// `x` between 0 and `last`.
@@ -70,7 +60,7 @@ impl Axis<'_> {
                 let far = where_(b, &negative, &minus, &far)?;
                 let double = scale(b, span, 2.0)?;
                 let turns = div(b, &far, &double)?;
-                let turns = whole(b, &turns)?;
+                let turns = floor(b, &turns)?;
                 let full = mul(b, &turns, &double)?;
                 let far = sub(b, &far, &full)?;
                 let back = sub(b, &double, &far)?;
@@ -91,25 +81,25 @@ impl Axis<'_> {
                 // Ties go to even: of two candidates half apart, the even one.
                 let at = self.place(b, at)?;
                 let up = shifted(b, &at, 0.5)?;
-                let up = whole(b, &up)?;
+                let up = floor(b, &up)?;
                 let apart = sub(b, &up, &at)?;
                 let half = b.scalar(dtype, 0.5)?;
                 let tie = equal(b, &apart, &half)?;
                 let pair = scale(b, &up, 0.5)?;
-                let pair = whole(b, &pair)?;
+                let pair = floor(b, &pair)?;
                 let pair = scale(b, &pair, 2.0)?;
                 let even = where_(b, &tie, &pair, &up)?;
                 (even, 0.0, vec![one])
             }
             Interpolation::Linear => {
                 let at = self.place(b, at)?;
-                let first = whole(b, &at)?;
+                let first = floor(b, &at)?;
                 let t = sub(b, &at, &first)?;
                 let rest = sub(b, &one, &t)?;
                 (first, 0.0, vec![rest, t])
             }
             Interpolation::Cubic => {
-                let first = whole(b, at)?;
+                let first = floor(b, at)?;
                 let t = sub(b, at, &first)?;
                 (first, -1.0, cubic_weights(b, &t)?)
             }
@@ -163,8 +153,11 @@ pub(crate) fn grid_sample(
     x: &Var,
     grid: &Var,
 ) -> Result<Var> {
+    let narrow_type = b.tensor_fact(x)?.dtype;
+    let dtype = accumulator(narrow_type);
+    let (x, grid) = (&to_dtype(b, x, dtype)?, &to_dtype(b, grid, dtype)?);
     let (xf, gf) = (b.tensor_fact(x)?, b.tensor_fact(grid)?);
-    let (axes, dtype) = (xf.rank() - 2, xf.dtype);
+    let axes = xf.rank() - 2;
     let points = Dim::product(&gf.shape[1..=axes]);
     let rows = vec![xf.shape[0].clone(), points.clone()];
     let mut taps: Vec<(Option<Var>, Option<Var>)> = vec![(None, None)];
@@ -222,8 +215,9 @@ pub(crate) fn grid_sample(
     }
     let shape: Vec<Dim> =
         [xf.shape[0].clone(), xf.shape[1].clone()].into_iter().chain(gf.shape[1..=axes].iter().cloned()).collect();
-    match sum {
-        Some(sum) => to_shape(b, &sum, shape),
-        None => full(b, dtype, &shape, 0.0),
-    }
+    let y = match sum {
+        Some(sum) => to_shape(b, &sum, shape)?,
+        None => full(b, dtype, &shape, 0.0)?,
+    };
+    to_dtype(b, &y, narrow_type)
 }

@@ -136,10 +136,9 @@ impl Op for Col2im {
         Some(made(b))
     }
 
-    fn to_onnx(&self, inputs: &[&Fact]) -> Option<OnnxExport> {
+    fn to_onnx(&self, _inputs: &[&Fact]) -> Option<OnnxExport> {
         let image: Vec<i64> = self.image.iter().map(Dim::known).collect::<Option<_>>()?;
-        let opset = if inputs.first()?.dtype() == DType::BF16 { return None } else { 18 };
-        let export = self.window().ok()?.to_onnx(OnnxExport::new("Col2Im", opset))?;
+        let export = self.window().ok()?.to_onnx(OnnxExport::new("Col2Im", 18))?;
         Some(export.input(HostTensor::ints(&image).ok()?).input(HostTensor::ints(&self.block).ok()?))
     }
 }

@@ -158,7 +158,7 @@ impl OpType for MaxUnpool {
         }
         let twice = CaseInput::new(DType::I64, &[1, 1, 1, 4]).values(&[2.0, 2.0, 0.0, 2.0]);
         cases.push(Case::new("twice", &op(&[1, 4]), vec![CaseInput::new(DType::F32, &[1, 1, 1, 4]), twice]));
-        let inputs = vec![CaseInput::new(DType::F32, &[2, 3, 2, 2]), at(&[2, 3, 2, 2], 12.0)];
+        let inputs = vec![CaseInput::new(DType::F32, &[2, 3, 2, 2]), at(&[2, 3, 2, 2], 24.0)];
         let viewed = inputs.into_iter().map(|x| x.view(View::Transposed)).collect();
         cases.push(Case::new("transposed", &op(&[3, 8]), viewed).with_gradient());
         cases

@@ -156,7 +156,7 @@ mod tests {
     fn it_is_the_adjoint() -> Result<()> {
         for case in RoiAlign::cases() {
             let Some(op) = case.op.downcast::<RoiAlign>().filter(|op| op.mode == "avg") else { continue };
-            if case.inputs[0].dtype != DType::F32 || case.name == "special" {
+            if case.inputs[0].dtype != DType::F32 {
                 continue;
             }
             let values = case.values()?;
