@@ -162,8 +162,10 @@ def avg_pool(a: Attrs, x: torch.Tensor) -> torch.Tensor:
 def resize(a: Attrs, x: torch.Tensor) -> torch.Tensor:
     n = x.dim() - 2
     axes = [d % x.dim() for d in a["axes"]]
-    if axes != list(range(2, x.dim())) or a["exclude_outside"] or a["scales"] is not None or not x.is_floating_point():
+    if axes != list(range(2, x.dim())) or a["scales"] is not None or not x.is_floating_point():
         raise NotImplementedError("torch resizes all spatial axes")
+    if a["exclude_outside"] != a["antialias"]:
+        raise NotImplementedError("torch leaves out what lies outside when it smooths, and only then")
     corners = a["coordinates"] == "align_corners"
     if a["mode"] == "nearest":
         if a["coordinates"] == "asymmetric" and a["nearest_mode"] == "floor":
