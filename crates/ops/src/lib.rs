@@ -13,6 +13,8 @@ mod macros;
 mod onnx_attention;
 pub mod onnx_broadcast;
 mod onnx_recurrent;
+mod onnx_fourier;
+mod onnx_state;
 mod onnx_tables;
 mod pattern_attention;
 mod pattern_norms;

@@ -253,6 +253,7 @@ impl OpType for Loop {
             OnnxMapping::new("Loop", 1, crate::loops::from_onnx),
             OnnxMapping::range("Scan", 8, 8, crate::scans::scan_8),
             OnnxMapping::new("Scan", 9, crate::scans::scan_9),
+            OnnxMapping::new("LinearAttention", 27, crate::onnx_state::linear_attention),
             OnnxMapping::new("SequenceMap", 17, crate::scans::sequence_map),
         ]
     }

@@ -153,7 +153,10 @@ impl OpType for Conv {
     const AUTOCAST: Autocast = Autocast::Low;
 
     fn onnx() -> Vec<OnnxMapping> {
-        vec![OnnxMapping::new("Conv", 1, import)]
+        vec![
+            OnnxMapping::new("Conv", 1, import),
+            OnnxMapping::new("CausalConvWithState", 27, crate::onnx_state::causal_conv),
+        ]
     }
 
     fn cases() -> Vec<Case> {

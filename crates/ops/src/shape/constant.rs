@@ -88,6 +88,8 @@ impl OpType for Constant {
                 let value = b.constant(value)?;
                 Ok(smallvec![expand(b, &value, shape)?])
             }),
+            OnnxMapping::new("DFT", 17, crate::onnx_fourier::dft),
+            OnnxMapping::new("STFT", 17, crate::onnx_fourier::stft),
             OnnxMapping::new("HannWindow", 17, crate::onnx_tables::hann),
             OnnxMapping::new("HammingWindow", 17, crate::onnx_tables::hamming),
             OnnxMapping::new("BlackmanWindow", 17, crate::onnx_tables::blackman),
