@@ -35,7 +35,13 @@ impl Op for Div {
         Ok(common::known_binary(facts, inputs, |x, y| match (x, y) {
             (_, Dim::Known(0)) => Some(Dim::Known(0)),
             (Dim::Known(a), Dim::Known(b)) => a.checked_div(*b).map(Dim::Known),
-            (a, b) => (a.is_nonnegative() && b.is_nonnegative()).then(|| a.floor_div(b)),
+            (a, b) if a.is_nonnegative() && b.is_nonnegative() => Some(a.floor_div(b)),
+            // Rounds towards zero whatever the sign turns out to be.
+            (a, b) => b.known().is_some_and(|n| n > 0).then(|| {
+                let zero = Dim::Known(0);
+                let below = zero.sub(a).maximum(&zero).floor_div(b);
+                a.maximum(&zero).floor_div(b).sub(&below)
+            }),
         }))
     }
 
