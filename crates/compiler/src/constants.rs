@@ -3,18 +3,32 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use lampyr_backend::{Arg, Backend, DeviceMemory, Kernel, Packed, reference};
 use lampyr_base::{Device, DeviceKind, Layout, Result};
 use lampyr_ir::{HostTensor, Op, OpRef, ValueId};
 use lampyr_ops::build::FusedContraction;
 
-/// The bytes of a constant where they are, as memory of the host processor; nobody writes to constants.
+/// The bytes of a constant where they are, as memory of the host processor; nobody writes to constants. Bytes that are
+/// not aligned for their type are copied when somebody asks for their address.
 #[derive(Debug)]
-struct HostConstant(HostTensor);
+struct HostConstant {
+    tensor: HostTensor,
+    aligned: OnceLock<Option<HostTensor>>,
+}
 
-impl DeviceMemory for HostConstant {
+impl HostConstant {
+    fn new(tensor: &HostTensor) -> HostConstant {
+        HostConstant { tensor: tensor.clone(), aligned: OnceLock::new() }
+    }
+}
+
+/// The bytes of a constant that only a kernel with a packed form of it is given: never read.
+#[derive(Debug)]
+struct Unread(HostTensor);
+
+impl DeviceMemory for Unread {
     fn device(&self) -> Device {
         Device::CPU
     }
@@ -29,10 +43,33 @@ impl DeviceMemory for HostConstant {
     }
 }
 
+/// A stand-in for a constant of which a kernel has a packed form.
+pub fn unread(tensor: &HostTensor) -> Arc<dyn DeviceMemory> {
+    Arc::new(Unread(tensor.clone()))
+}
+
+impl DeviceMemory for HostConstant {
+    fn device(&self) -> Device {
+        Device::CPU
+    }
+    fn len(&self) -> usize {
+        self.tensor.bytes().len()
+    }
+    fn host_ptr(&self) -> Option<NonNull<u8>> {
+        let t = &self.tensor;
+        let copy = || HostTensor::copy_bytes(t.dtype(), t.shape(), t.bytes()).ok();
+        let bytes = if t.is_aligned() { t.bytes() } else { self.aligned.get_or_init(copy).as_ref()?.bytes() };
+        NonNull::new(bytes.as_ptr().cast_mut())
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
 /// `tensor` in memory of `backend`; without a copy on the host processor.
 pub fn place(backend: &dyn Backend, tensor: &HostTensor) -> Result<Arc<dyn DeviceMemory>> {
     if backend.device().kind == DeviceKind::Cpu {
-        return Ok(Arc::new(HostConstant(tensor.clone())));
+        return Ok(Arc::new(HostConstant::new(tensor)));
     }
     Ok(reference::to_device(backend, tensor)?.0)
 }

@@ -46,6 +46,9 @@ impl Aligned {
     }
 }
 
+/// Bytes from which on tensors stay where they are although they are not aligned.
+const STRAY: usize = 1 << 16;
+
 /// Numbers of a tensor in the widest type of their kind: what reference implementations compute with.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Numbers {
@@ -67,7 +70,8 @@ pub struct HostTensor {
 }
 
 impl HostTensor {
-    /// Wraps bytes that hold `shape` elements in row-major order, without a copy when they are aligned for `dtype`.
+    /// Wraps bytes that hold `shape` elements in row-major order. Few bytes that are not aligned for `dtype` are copied;
+    /// many stay where they are, and who needs an address copies them.
     ///
     /// # Errors
     /// [`lampyr_base::ErrorKind::Shape`] when the number of bytes does not fit the shape.
@@ -78,10 +82,15 @@ impl HostTensor {
             return Err(Error::shape(format!("{} bytes do not hold a {dtype} tensor of shape {shape:?}", have.len()))
                 .with_expected(format!("{} bytes", need.map_or("too many".to_string(), |n| n.to_string()))));
         }
-        if have.as_ptr().align_offset(dtype.size()) != 0 {
+        if have.len() < STRAY && have.as_ptr().align_offset(dtype.size()) != 0 {
             return HostTensor::copy_bytes(dtype, shape, have);
         }
         Ok(HostTensor { dtype, shape: Shape::from_slice(shape), bytes })
+    }
+
+    /// Whether the bytes begin at an address that suits the type.
+    pub fn is_aligned(&self) -> bool {
+        self.bytes().as_ptr().align_offset(self.dtype.size()) == 0
     }
 
     /// Copies bytes that hold `shape` elements in row-major order.
@@ -170,9 +179,9 @@ impl HostTensor {
         self.bytes.clone()
     }
 
-    /// The elements as a slice; `None` when `T` is not the element type.
+    /// The elements as a slice; `None` when `T` is not the element type, or the bytes are not aligned for it.
     pub fn as_slice<T: Element>(&self) -> Option<&[T]> {
-        if T::DTYPE != self.dtype {
+        if T::DTYPE != self.dtype || !self.is_aligned() {
             return None;
         }
         if self.dtype == DType::Bool && self.bytes().iter().any(|&b| b > 1) {

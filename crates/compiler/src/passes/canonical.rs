@@ -3,21 +3,51 @@
 use lampyr_base::{Layout, Result};
 use lampyr_ir::scalar::Instr;
 use lampyr_ir::{Class, Fact, Graph, NodeId, OpType, Patch, Source, ValueId, Wires};
-use lampyr_ops::build::{Concat, Dropout, Expand, Identity, Reshape};
+use lampyr_ops::build::{Add, Concat, Div, Dropout, Expand, Identity, Mul, Reshape, Sub};
 
 /// Lets readers of a node's first output read its first input when both are equal; whether they are.
 pub fn pass_through(wires: &Wires, id: NodeId, inference: bool, patch: &mut Patch) -> Result<bool> {
     let graph = wires.graph();
     let node = graph.node(id)?;
-    let (Some(from), Some(to)) = (node.inputs.first().copied(), node.outputs.first().copied()) else {
+    let (Some(first), Some(to)) = (node.inputs.first().copied(), node.outputs.first().copied()) else {
         return Ok(false);
     };
-    if !changes_nothing(wires, id, inference)? || !replaceable(graph, from, to) {
+    let from = match neutral(wires, id)? {
+        Some(from) => from,
+        None if changes_nothing(wires, id, inference)? => first,
+        None => return Ok(false),
+    };
+    if !replaceable(graph, from, to) {
         return Ok(false);
     }
     let var = patch.tap(graph, from)?;
     patch.replace(to, &var)?;
     Ok(true)
+}
+
+/// The operand that a node of two operands gives back, because the other one is neutral. Sums of floats are left alone:
+/// `-0 + 0` is `+0`.
+fn neutral(wires: &Wires, id: NodeId) -> Result<Option<ValueId>> {
+    let graph = wires.graph();
+    let node = graph.node(id)?;
+    let ([a, b], [to]) = (node.inputs.as_slice(), node.outputs.as_slice()) else { return Ok(None) };
+    let exact = !graph.fact(*a).dtype().is_float();
+    let (left, right): (Option<f64>, Option<f64>) = match node.op.name() {
+        Mul::NAME => (Some(1.0), Some(1.0)),
+        Div::NAME | "pow" => (None, Some(1.0)),
+        Add::NAME if exact => (Some(0.0), Some(0.0)),
+        Sub::NAME if exact => (None, Some(0.0)),
+        _ => return Ok(None),
+    };
+    let same = |v: ValueId| match (wires.tensor(v), wires.tensor(*to)) {
+        (Some(x), Some(y)) => x.dtype == y.dtype && x.shape == y.shape,
+        _ => false,
+    };
+    Ok(match (wires.number(*a), wires.number(*b)) {
+        (_, Some(n)) if right == Some(n) && same(*a) => Some(*a),
+        (Some(n), _) if left == Some(n) && same(*b) => Some(*b),
+        _ => None,
+    })
 }
 
 /// An output of the graph keeps its producer when the input already has a name at the boundary.

@@ -106,7 +106,7 @@ pub(super) fn product_bytes<E: Compute>(
     let (tier, threads) = (Tier::current(), num_threads());
     let plain = if direct { Ready::Direct } else { Ready::No };
     let other = match packs {
-        Packs::Left => (Ready::Packed, plain),
+        Packs::Left | Packs::LeftDone => (Ready::Packed, plain),
         Packs::Right | Packs::RightDone => (Ready::No, Ready::Packed),
     };
     let elements =
@@ -117,11 +117,12 @@ pub(super) fn product_bytes<E: Compute>(
 }
 
 /// Bytes that [`multiply`] needs at most for a right side of rows anywhere and `groups` different left sides.
-pub(super) fn scattered_bytes<E: Compute>(sizes: Sizes, groups: usize) -> usize {
+pub(super) fn scattered_bytes<E: Compute>(sizes: Sizes, groups: usize, packed: bool) -> usize {
     let (tier, threads, right) = (Tier::current(), num_threads(), Ready::Scattered);
     let elements =
         |left| Plan::new::<E>(tier, sizes, (left, right), true).repeating(groups, sizes.0).workspace(threads);
-    elements(Ready::No).max(elements(Ready::Packed)) * size_of::<E>()
+    let least = elements(Ready::Packed);
+    (if packed { least } else { elements(Ready::No).max(least) }) * size_of::<E>()
 }
 
 /// Which side is packed when it is constant.
@@ -129,13 +130,15 @@ pub(super) fn scattered_bytes<E: Compute>(sizes: Sizes, groups: usize) -> usize 
 pub(super) enum Packs {
     Left,
     Right,
+    /// The left side, and it was.
+    LeftDone,
     /// The right side, and it was.
     RightDone,
 }
 
 impl Packs {
     fn is_certain(self) -> bool {
-        self == Packs::RightDone
+        matches!(self, Packs::LeftDone | Packs::RightDone)
     }
 }
 

@@ -187,16 +187,18 @@ impl Kernel for ConvKernel {
     fn workspace(&self, op: &dyn Op, inputs: &[ArgInfo], outputs: &[ArgInfo]) -> usize {
         let geometry = |op| Geometry::new(op, inputs[0].layout, inputs[1].shape(), outputs[0].shape()).ok();
         let Some(g) = of(op).and_then(geometry) else { return 0 };
+        let packed = inputs[1].packed;
+        let packs = if packed { Packs::LeftDone } else { Packs::Left };
         floats!(inputs[0].dtype, E, S => {
             if g.flat::<S>(std::ptr::null(), inputs[0].layout).is_some() {
-                return product_bytes::<E>(g.sizes(), (g.groups, g.images * g.groups), S::SAME, !S::SAME, Packs::Left);
+                return product_bytes::<E>(g.sizes(), (g.groups, g.images * g.groups), S::SAME, !S::SAME, packs);
             }
             let Some(planes) = Planes::new(&g.axes) else { return 0 };
             if g.is_depthwise() {
                 return depthwise_scratch(&planes) * num_threads().min(g.images * g.groups) * size_of::<E>();
             }
             let elements = planes.elements(g.images * g.groups * g.channels) + g.offsets::<E>();
-            elements * size_of::<E>() + scattered_bytes::<E>(g.places(&planes), g.groups)
+            elements * size_of::<E>() + scattered_bytes::<E>(g.places(&planes), g.groups, packed)
         }, _ => 0)
     }
 

@@ -103,6 +103,10 @@ impl Geometry {
 /// The packed right side of products with the constant `y`, a matrix with these layouts.
 pub(super) fn pack_right(y: &Arg, layout: &Layout) -> Option<Result<Packed>> {
     let &[k, n] = layout.shape.as_slice() else { return None };
+    if n == 1 {
+        // The sides change places: see `Geometry`.
+        return None;
+    }
     let axes = Axes { outer: layout.strides[1], inner: layout.strides[0], batch: SmallVec::new() };
     let pack = |y: &Arg| -> Result<Option<Packed>> {
         Ok(floats!(y.dtype, E, S => {

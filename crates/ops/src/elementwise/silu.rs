@@ -4,12 +4,16 @@ use lampyr_base::{DType, Result};
 use lampyr_ir::case::Case;
 use lampyr_ir::onnx::{OnnxMapping, required};
 use lampyr_ir::scalar::{Binary, ScalarExpr, Unary};
-use lampyr_ir::{Arity, Attrs, Builder, Class, Fact, Facts, Gradient, HostValue, Op, OpType, Promote, Var, Vars};
+use lampyr_ir::{
+    Arity, Attrs, Builder, Class, Fact, Facts, Gradient, HostValue, NodeId, Op, OpType, Patch, Promote, Rewrite, Rule,
+    Var, Vars, Wires,
+};
 use smallvec::smallvec;
 
 use crate::build::*;
 use crate::common;
 use crate::gradient::scale;
+use crate::patterns::{exponential, plus_number};
 
 /// `x * sigmoid(x)` (Elfwing et al. 2017; Ramachandran et al. 2017 as "swish"), element by element.
 #[derive(Clone, Debug, Attrs)]
@@ -25,6 +29,33 @@ impl Silu {
         let gate = sigmoid(b, x)?;
         mul(b, x, &gate)
     }
+}
+
+/// `x * sigmoid(x)`, or `x / (1 + exp(-x))`.
+fn recognise(w: &Wires, id: NodeId, patch: &mut Patch) -> Result<Rewrite> {
+    let graph = w.graph();
+    let node = graph.node(id)?;
+    let ([a, b], [result]) = (node.inputs.as_slice(), node.outputs.as_slice()) else { return Ok(Rewrite::No) };
+    let found = if node.op.downcast::<Mul>().is_some() {
+        w.pairs(node).into_iter().flatten().find_map(|(x, gate)| {
+            let (sigmoid, s, _) = w.op::<Sigmoid>(gate)?;
+            (s.inputs.first() == Some(&x)).then_some((x, vec![id, sigmoid]))
+        })
+    } else {
+        plus_number(w, *b).and_then(|(one, power, sum)| {
+            let (exponent, e) = exponential(w, power)?;
+            let (negated, n, _) = w.op::<Neg>(exponent)?;
+            (one == 1.0 && n.inputs.first() == Some(a)).then_some((*a, vec![id, sum, e, negated]))
+        })
+    };
+    let Some((x, nodes)) = found else { return Ok(Rewrite::No) };
+    if !w.closed(&nodes, *result) {
+        return Ok(Rewrite::Refused(nodes, "a value inside is read elsewhere"));
+    }
+    let x = patch.tap(graph, x)?;
+    let y = silu(patch, &x)?;
+    patch.replace(*result, &y)?;
+    Ok(Rewrite::Done(nodes))
 }
 
 impl Op for Silu {
@@ -77,6 +108,10 @@ impl OpType for Silu {
                 Ok(smallvec![mul(b, &gate, &required(x, 1)?)?])
             }),
         ]
+    }
+
+    fn rules() -> Vec<Rule> {
+        vec![Rule { name: "silu", roots: &["mul", "div"], recognises: true, run: recognise }]
     }
 
     fn cases() -> Vec<Case> {

@@ -3,11 +3,21 @@
 use lampyr_backend::{Arg, ArgInfo, Reason};
 use lampyr_base::{DType, Layout, Result};
 use lampyr_ir::{Node, NodeId, OpRef, ValueId};
+use lampyr_ops::build::{Conv, FusedContraction, Gemm, Matmul};
 use smallvec::SmallVec;
 
 use super::{Build, End};
+use crate::constants;
 use crate::plan::choose::Chosen;
 use crate::plan::{Action, Operand, Place};
+
+/// Whether a kernel with a packed form of input `i` leaves the input itself alone.
+fn reads_packed_only(op: &OpRef, i: usize) -> bool {
+    let main = op.downcast::<FusedContraction>().map_or(op, |f| &f.main);
+    // Grouped convolutions have ways that read plain weights.
+    let whole = main.downcast::<Conv>().is_some_and(|c| c.group == 1);
+    i == 1 && (whole || main.downcast::<Matmul>().is_some() || main.downcast::<Gemm>().is_some())
+}
 
 impl Build<'_> {
     #[allow(clippy::too_many_arguments)]
@@ -31,17 +41,31 @@ impl Build<'_> {
         }
         let backend = self.backend(device);
         let mut packed = Vec::new();
+        let mut unread = Vec::new();
         for (i, input) in inputs.iter().enumerate() {
             let Place::Constant(c) = input.place else { continue };
             let (Some(value), Some(memory)) = (self.constant_values[c], self.plan.constants.get(c)) else { continue };
-            let arg = Arg::new(memory, 0, input.dtype, &input.layout);
+            // The address that packing asks for may be that of a copy, which goes right after.
+            let own = match self.graph.constant(value) {
+                Some(plain) if !plain.is_aligned() => Some(constants::place(&*backend, plain)?),
+                _ => None,
+            };
+            let arg = Arg::new(own.as_ref().unwrap_or(memory), 0, input.dtype, &input.layout);
             if let Some(p) = self.exe.constants().pack(chosen.kernel, &**op, i, value, &arg)? {
-                if let Some(plain) = self.graph.constant(value) {
+                if let Some(plain) = self.graph.constant(value).filter(|_| reads_packed_only(op, i)) {
                     plain.release();
+                    if own.is_some() {
+                        unread.push((i, constants::unread(plain)));
+                    }
                 }
                 packed.resize(inputs.len(), None);
                 packed[i] = Some(p);
             }
+        }
+        for (i, memory) in unread {
+            self.plan.constants.push(memory);
+            self.constant_values.push(None);
+            inputs[i].place = Place::Constant(self.plan.constants.len() - 1);
         }
         let mut outputs: SmallVec<[Option<Operand>; 2]> = SmallVec::new();
         for (k, (v, (dtype, layout))) in node.outputs.iter().zip(target).enumerate() {
