@@ -34,7 +34,7 @@ impl Stored {
             "U8" => DType::U8,
             "I32" => DType::I32,
             "I64" => DType::I64,
-            "BOOL" => DType::BOOL,
+            "BOOL" => DType::Bool,
             other => panic!("{other}"),
         };
         HostTensor::copy_bytes(dtype, &shape, &self.data[range[0]..range[1]]).expect("as many bytes as the shape needs")
@@ -60,7 +60,7 @@ fn folder() -> PathBuf {
 }
 
 fn difference(made: &Tensor, shape: &[usize], step: usize, want: &[f64]) -> Result<(), String> {
-    if made.shape().as_slice() != shape {
+    if made.shape() != shape {
         return Err(format!("shape {:?}, {shape:?} expected", made.shape()));
     }
     let host = made.to_host().map_err(|e| e.to_string())?;
