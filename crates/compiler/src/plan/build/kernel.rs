@@ -12,10 +12,11 @@ use crate::plan::choose::Chosen;
 use crate::plan::{Action, Operand, Place};
 
 /// Whether a kernel with a packed form of input `i` leaves the input itself alone.
-fn reads_packed_only(op: &OpRef, i: usize) -> bool {
+fn reads_packed_only(op: &OpRef, i: usize, target: &[(DType, Layout)]) -> bool {
     let main = op.downcast::<FusedContraction>().map_or(op, |f| &f.main);
-    // Grouped convolutions have ways that read plain weights.
-    let whole = main.downcast::<Conv>().is_some_and(|c| c.group == 1);
+    let positions = target.first().and_then(|(_, y)| y.shape.get(2..)).map_or(0, |d| d.iter().product::<usize>());
+    // Grouped convolutions and those of a single position have ways that read plain weights.
+    let whole = main.downcast::<Conv>().is_some_and(|c| c.group == 1 && positions > 1);
     i == 1 && (whole || main.downcast::<Matmul>().is_some() || main.downcast::<Gemm>().is_some())
 }
 
@@ -52,7 +53,7 @@ impl Build<'_> {
             };
             let arg = Arg::new(own.as_ref().unwrap_or(memory), 0, input.dtype, &input.layout);
             if let Some(p) = self.exe.constants().pack(chosen.kernel, &**op, i, value, &arg)? {
-                if let Some(plain) = self.graph.constant(value).filter(|_| reads_packed_only(op, i)) {
+                if let Some(plain) = self.graph.constant(value).filter(|_| reads_packed_only(op, i, target)) {
                     plain.release();
                     if own.is_some() {
                         unread.push((i, constants::unread(plain)));
