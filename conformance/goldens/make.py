@@ -237,7 +237,11 @@ def conv_input_grad(a: Attrs, g: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         for d in range(n)
     ]
     rest = [m - o for m, o in zip(a["input"], own, strict=True)]
-    f = [torch.nn.functional.conv_transpose1d, torch.nn.functional.conv_transpose2d, torch.nn.functional.conv_transpose3d]
+    f = [
+        torch.nn.functional.conv_transpose1d,
+        torch.nn.functional.conv_transpose2d,
+        torch.nn.functional.conv_transpose3d,
+    ]
     return f[n - 1](g, w, None, a["strides"], pads[:n], rest, a["group"], a["dilations"])
 
 
