@@ -62,10 +62,17 @@ class Lampyr:
 
     def plan(self) -> dict[str, Any]:
         """Bytes of the memory plan and what the trace and the compiler say."""
-        memory = self.model.memory()
+        found = self.model.explain()
         names = ("arena_bytes", "lower_bound_bytes", "greedy_bytes", "unplanned_bytes", "weight_bytes")
-        plan = {name: getattr(memory, name, None) for name in names}
-        return plan | {"explain": str(self.model.explain())}
+        return {name: number_called(name, json.loads(found.to_json())) for name in names}
+
+
+def number_called(name: str, tree: Any) -> int | None:
+    """The first number of that name in a tree of JSON."""
+    if isinstance(tree, dict) and isinstance(tree.get(name), int):
+        return tree[name]
+    inner = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    return next((found for part in inner if (found := number_called(name, part)) is not None), None)
 
 
 ENGINES = {"lampyr": Lampyr, "onnxruntime": OnnxRuntime}
