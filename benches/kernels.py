@@ -1,7 +1,9 @@
-"""Kernels beside ONNX Runtime: `python benches/kernels.py [FILTER ...]` after `cargo bench -p lampyr-cpu --bench kernels --no-run`.
+"""Kernels beside ONNX Runtime: `python benches/kernels.py [FILTER ...]`.
 
-Needs numpy, onnx and onnxruntime. Each shape becomes a model of one node. Rounds of both engines alternate; the least time
-of all rounds counts. Prints a Markdown table.
+Build first: `cargo bench -p lampyr-cpu --bench kernels --no-run`.
+
+Needs numpy, onnx and onnxruntime. Each shape becomes a model of one node. Rounds of both engines alternate; the least
+time of all rounds counts. Prints a Markdown table.
 """
 
 import argparse
@@ -11,7 +13,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
