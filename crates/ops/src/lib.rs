@@ -12,8 +12,8 @@ mod loops;
 mod macros;
 mod onnx_attention;
 pub mod onnx_broadcast;
-mod onnx_recurrent;
 mod onnx_fourier;
+mod onnx_recurrent;
 mod onnx_state;
 mod onnx_tables;
 mod pattern_attention;
@@ -26,9 +26,9 @@ pub mod registry;
 mod resizing;
 mod running;
 pub mod sample;
+mod sampling;
 mod scans;
 pub mod scatter;
-mod sampling;
 pub mod window;
 
 ops! {

@@ -190,8 +190,9 @@ impl Kernel for ConvKernel {
         let packed = inputs[1].packed;
         let packs = if packed { Packs::LeftDone } else { Packs::Left };
         floats!(inputs[0].dtype, E, S => {
-            if g.flat::<S>(std::ptr::null(), inputs[0].layout).is_some() {
-                return product_bytes::<E>(g.sizes(), (g.groups, g.images * g.groups), S::SAME, !S::SAME, packs);
+            if let Some(flat) = g.flat::<S>(std::ptr::null(), inputs[0].layout) {
+                let direct = S::SAME && flat.outer == 1;
+                return product_bytes::<E>(g.sizes(), (g.groups, g.images * g.groups), direct, !S::SAME, packs);
             }
             let Some(planes) = Planes::new(&g.axes) else { return 0 };
             if g.is_depthwise() {

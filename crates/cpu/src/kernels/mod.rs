@@ -1,5 +1,6 @@
 //! The kernels of the CPU, one file per op or class of ops.
 
+mod affine_grid;
 mod arange;
 mod axis_table;
 mod contraction;
@@ -11,12 +12,12 @@ mod elements;
 mod frames;
 mod fused_contraction;
 mod gemm;
-mod affine_grid;
 mod global_average_pool;
 mod grid_sample;
 mod image;
 mod matmul;
 mod max_pool;
+mod max_unpool;
 mod nd;
 mod nearest;
 mod non_max_suppression;
@@ -25,10 +26,9 @@ mod number;
 mod planes;
 mod position;
 mod resample;
+mod roi_align;
 mod running;
 mod scatter;
-mod max_unpool;
-mod roi_align;
 mod tail;
 mod topk;
 mod trilu;

@@ -118,7 +118,9 @@ impl OpType for Cast {
                 cases.push(Case::new(format!("{from}-to-{to}"), &Cast { to }, vec![x]));
             }
         }
-        for (from, to) in [(DType::F32, DType::F64), (DType::F64, DType::F64), (DType::F32, DType::F16), (DType::F16, DType::F32)] {
+        for (from, to) in
+            [(DType::F32, DType::F64), (DType::F64, DType::F64), (DType::F32, DType::F16), (DType::F16, DType::F32)]
+        {
             let case = Case::new(format!("gradient-{from}-to-{to}"), &Cast { to }, vec![CaseInput::new(from, &[2, 3])]);
             cases.push(case.symbol(0, 0, "n").with_gradient());
         }

@@ -74,7 +74,12 @@ impl Op for FusedContraction {
 }
 
 /// `relu(x @ w + bias)` or, with a residual, `relu(x @ w + bias) + r`.
-fn sample(dtype: DType, x: &[usize], w: &[usize], residual: Option<&[usize]>) -> Option<(FusedContraction, Vec<CaseInput>)> {
+fn sample(
+    dtype: DType,
+    x: &[usize],
+    w: &[usize],
+    residual: Option<&[usize]>,
+) -> Option<(FusedContraction, Vec<CaseInput>)> {
     let bias = &w[w.len() - 1..];
     let mut shapes: Vec<&[usize]> = vec![x, w, bias];
     shapes.extend(residual);
@@ -98,14 +103,18 @@ fn sample(dtype: DType, x: &[usize], w: &[usize], residual: Option<&[usize]>) ->
         r = e.binary(Binary::Add, r, other);
     }
     g.output("y", &result).ok()?;
-    let op =
-        FusedContraction { main: OpRef::new(Matmul), epilogue: Arc::new(e.store(r, dtype)), body: Arc::new(g.finish()) };
+    let op = FusedContraction {
+        main: OpRef::new(Matmul),
+        epilogue: Arc::new(e.store(r, dtype)),
+        body: Arc::new(g.finish()),
+    };
     Some((op, shapes.iter().map(|s| CaseInput::new(dtype, s)).collect()))
 }
 
 impl OpType for FusedContraction {
     const NAME: &'static str = "fused_contraction";
-    const DOC: &'static str = "A matrix product or convolution with the elementwise ops behind it, made by the compiler.";
+    const DOC: &'static str =
+        "A matrix product or convolution with the elementwise ops behind it, made by the compiler.";
     const DTYPES: &'static [DType] = DType::FLOATS;
 
     fn cases() -> Vec<Case> {

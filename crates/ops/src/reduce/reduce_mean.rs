@@ -4,8 +4,8 @@ use lampyr_base::{DType, Result};
 use lampyr_ir::case::Case;
 use lampyr_ir::onnx::{OnnxExport, OnnxMapping, OnnxNode, required};
 use lampyr_ir::{
-    Arity, Attrs, Builder, Class, Fact, Facts, Gradient, HostTensor, HostValue, Numbers, Op, OpType, ReduceKind, Saved, Saves, Var,
-    Vars,
+    Arity, Attrs, Builder, Class, Fact, Facts, Gradient, HostTensor, HostValue, Numbers, Op, OpType, ReduceKind, Saved,
+    Saves, Var, Vars,
 };
 use smallvec::smallvec;
 

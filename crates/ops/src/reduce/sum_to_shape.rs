@@ -94,10 +94,8 @@ impl OpType for SumToShape {
     fn cases() -> Vec<Case> {
         let op = |s: &[usize]| SumToShape { shape: s.iter().map(|&d| Dim::from(d)).collect() };
         let x = |d, s: &[usize]| vec![CaseInput::new(d, s)];
-        let mut cases: Vec<Case> = DType::NUMERIC
-            .iter()
-            .map(|&d| Case::new(format!("inner-{d}"), &op(&[3, 1]), x(d, &[2, 3, 4])))
-            .collect();
+        let mut cases: Vec<Case> =
+            DType::NUMERIC.iter().map(|&d| Case::new(format!("inner-{d}"), &op(&[3, 1]), x(d, &[2, 3, 4]))).collect();
         cases.push(Case::new("scalar", &op(&[]), x(DType::F32, &[2, 3])).with_gradient());
         cases.push(Case::new("leading", &op(&[3]), x(DType::F64, &[5, 3])).with_gradient());
         cases.push(Case::new("empty", &op(&[1, 3]), x(DType::F32, &[0, 3])));
