@@ -180,7 +180,7 @@ pub fn write_npy(mut file: impl Write, tensor: &HostTensor) -> Result<()> {
     let sizes: String = tensor.shape().iter().map(|d| format!("{d},")).collect();
     let mut text = format!("{{'descr': '{}', 'fortran_order': False, 'shape': ({sizes}), }}", descr(tensor.dtype()));
     let before = MAGIC.len() + 4;
-    while (before + text.len() + 1) % 64 != 0 {
+    while !(before + text.len() + 1).is_multiple_of(64) {
         text.push(' ');
     }
     text.push('\n');

@@ -107,6 +107,9 @@ pub(crate) fn place(
     HostTensor::from_numbers(dtype, data.shape(), &numbers)
 }
 
+/// Places updates into a tensor under a reduction.
+pub type Put<'a> = dyn Fn(&mut dyn Builder, &Var, &Var, &str) -> Result<Var> + 'a;
+
 /// Gradients of data, indices and updates. `pick` takes the elements that the indices name out of a tensor like the
 /// data; `put` places updates into such a tensor. Needs all inputs and the output.
 pub(crate) fn vjp(
@@ -116,7 +119,7 @@ pub(crate) fn vjp(
     g: &Var,
     needs: &[bool],
     pick: &dyn Fn(&mut dyn Builder, &Var) -> Result<Var>,
-    put: &dyn Fn(&mut dyn Builder, &Var, &Var, &str) -> Result<Var>,
+    put: &Put<'_>,
 ) -> Result<Vec<Option<Var>>> {
     let (data, updates) = (s.input_fact(0)?, s.input_fact(2)?);
     let mut result = vec![None, None, None];

@@ -13,6 +13,9 @@ use super::contraction::{address, floats, workspace};
 use super::operand::Shared;
 use crate::gemm::{Compute, Store};
 
+/// For every sample, the elements it is made of and their shares.
+type Taps<E> = Vec<Vec<(usize, E)>>;
+
 /// Means or maxima, region by region.
 pub(super) struct RoiAlignKernel;
 /// Spreading means, channel by channel.
@@ -37,7 +40,9 @@ impl<E: Compute + Sub<Output = E>> Samples<E> {
 
     /// For a region that starts at `start`, with `count` bins of size `bin`, over `n` elements.
     fn fill(&mut self, (start, bin, grid): (f64, f64, usize), count: usize, n: usize, convert: impl Fn(f64) -> E) {
-        (self.bins.clear(), self.samples.clear(), self.missing.clear());
+        self.bins.clear();
+        self.samples.clear();
+        self.missing.clear();
         self.grid = grid;
         for b in 0..count {
             let first = self.samples.len();
@@ -95,8 +100,10 @@ impl<'a> Regions<'a> {
         let count = indices.layout.len();
         let corners = floats!(rois.dtype, E, S => {
             let from = address::<S>(rois)?;
+            #[allow(clippy::useless_conversion, reason = "a conversion only for some of the types")]
             // SAFETY: four coordinates per region.
-            (0..4 * count).map(|i| f64::from(<S as Store<E>>::get(unsafe { *from.add(i) }))).collect()
+            let corner = |i: usize| f64::from(<S as Store<E>>::get(unsafe { *from.add(i) }));
+            (0..4 * count).map(corner).collect()
         }, _ => return Err(Error::internal("integer regions")));
         let image = |i: usize| -> Result<usize> {
             // SAFETY: one index per region.
@@ -152,7 +159,7 @@ impl Kernel for RoiAlignKernel {
             let (from, to) = (Shared(address(x)?), Shared(address(out)?));
             ThreadPool::global().parallel_ranges(regions.images.len() * blocks, 1, |range| {
                 let (mut rows, mut columns) = (Samples::<E>::new(), Samples::<E>::new());
-                let (mut down, mut along): (Vec<Vec<(usize, E)>>, Vec<Vec<(usize, E)>>) =
+                let (mut down, mut along): (Taps<E>, Taps<E>) =
                     (vec![Vec::new(); bins.0], vec![Vec::new(); bins.1]);
                 for unit in range {
                     let (r, first) = (unit / blocks, unit % blocks * CHANNELS);

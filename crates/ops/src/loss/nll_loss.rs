@@ -64,7 +64,7 @@ impl NllLoss {
             None => full(b, wide, &targets.shape, 1.0)?,
         };
         let mut loss = neg(b, &picked)?;
-        if weight.first().is_some() {
+        if !weight.is_empty() {
             loss = mul(b, &loss, &weights)?;
         }
         if let Some(hit) = ignored {
