@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from lampyr import Tensor, dtype, float32
 
 # Ops that hold sub-graphs or work on sequences exist in models only:
-# if, loop, sequence_construct, sequence_empty, sequence_insert, sequence_at, sequence_length,
-# elementwise_chain, fused_contraction
+# resample_grad, roi_align_grad, if, loop, sequence_construct, sequence_empty, sequence_insert,
+# sequence_at, sequence_length, sequence_erase, split_to_sequence, concat_from_sequence, optional,
+# optional_none, optional_get_element, optional_has_element, elementwise_chain, fused_contraction
 
 def add(x: Tensor, y: Tensor, /) -> Tensor:
     """Sum of two tensors, with broadcasting."""
@@ -45,6 +46,126 @@ def less(x: Tensor, y: Tensor, /) -> Tensor:
     """Whether elements of the first tensor are less."""
 def not_(x: Tensor, /) -> Tensor:
     """Logical negation."""
+def floor(x: Tensor, /) -> Tensor:
+    """Largest whole number that is not above."""
+def ceil(x: Tensor, /) -> Tensor:
+    """Smallest whole number that is not below."""
+def round(x: Tensor, /) -> Tensor:
+    """Nearest whole number; the even one of two."""
+def trunc(x: Tensor, /) -> Tensor:
+    """Whole part."""
+def abs(x: Tensor, /) -> Tensor:
+    """Absolute value."""
+def sign(x: Tensor, /) -> Tensor:
+    """1, 0 or -1 by the sign of elements."""
+def reciprocal(x: Tensor, /) -> Tensor:
+    """Reciprocal."""
+def rsqrt(x: Tensor, /) -> Tensor:
+    """Reciprocal of the square root."""
+def sigmoid(x: Tensor, /) -> Tensor:
+    """Logistic function."""
+def exp2(x: Tensor, /) -> Tensor:
+    """Power of two."""
+def expm1(x: Tensor, /) -> Tensor:
+    """Exponential less one."""
+def log2(x: Tensor, /) -> Tensor:
+    """Logarithm to base 2."""
+def log10(x: Tensor, /) -> Tensor:
+    """Logarithm to base 10."""
+def log1p(x: Tensor, /) -> Tensor:
+    """Logarithm of one more."""
+def sin(x: Tensor, /) -> Tensor:
+    """Sine."""
+def cos(x: Tensor, /) -> Tensor:
+    """Cosine."""
+def tan(x: Tensor, /) -> Tensor:
+    """Tangent."""
+def asin(x: Tensor, /) -> Tensor:
+    """Inverse sine."""
+def acos(x: Tensor, /) -> Tensor:
+    """Inverse cosine."""
+def atan(x: Tensor, /) -> Tensor:
+    """Inverse tangent."""
+def sinh(x: Tensor, /) -> Tensor:
+    """Hyperbolic sine."""
+def cosh(x: Tensor, /) -> Tensor:
+    """Hyperbolic cosine."""
+def asinh(x: Tensor, /) -> Tensor:
+    """Inverse hyperbolic sine."""
+def acosh(x: Tensor, /) -> Tensor:
+    """Inverse hyperbolic cosine."""
+def atanh(x: Tensor, /) -> Tensor:
+    """Inverse hyperbolic tangent."""
+def softplus(x: Tensor, /) -> Tensor:
+    """Smooth rectifier `ln(1 + e^x)`."""
+def logsigmoid(x: Tensor, /) -> Tensor:
+    """Logarithm of the logistic function."""
+def softsign(x: Tensor, /) -> Tensor:
+    """Smooth sign `x / (1 + |x|)`."""
+def silu(x: Tensor, /) -> Tensor:
+    """Sigmoid linear unit."""
+def mish(x: Tensor, /) -> Tensor:
+    """Mish activation."""
+def hard_sigmoid(x: Tensor, /, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
+    """Piecewise linear sigmoid."""
+def hard_swish(x: Tensor, /) -> Tensor:
+    """Piecewise quadratic swish."""
+def leaky_relu(x: Tensor, /, *, alpha: float = 0.01) -> Tensor:
+    """Leaky rectified linear unit."""
+def elu(x: Tensor, /, *, alpha: float = 1.0) -> Tensor:
+    """Exponential linear unit."""
+def selu(x: Tensor, /, *, alpha: float = ..., gamma: float = ...) -> Tensor:
+    """Scaled exponential linear unit."""
+def celu(x: Tensor, /, *, alpha: float = 1.0) -> Tensor:
+    """Continuously differentiable exponential linear unit."""
+def thresholded_relu(x: Tensor, /, *, alpha: float = 1.0) -> Tensor:
+    """Rectified linear unit with a threshold."""
+def shrink(x: Tensor, /, *, lambd: float = 0.5, bias: float = 0.0) -> Tensor:
+    """Shrinkage towards zero."""
+def prelu(x: Tensor, y: Tensor, /) -> Tensor:
+    """Rectified linear unit with a learned slope."""
+def clip(x: Tensor, /, *, min: float = ..., max: float = ...) -> Tensor:
+    """Elements brought between two bounds."""
+def maximum(x: Tensor, y: Tensor, /) -> Tensor:
+    """The larger of two tensors, with broadcasting."""
+def minimum(x: Tensor, y: Tensor, /) -> Tensor:
+    """The smaller of two tensors, with broadcasting."""
+def pow(x: Tensor, y: Tensor, /) -> Tensor:
+    """Power of two tensors, with broadcasting."""
+def fmod(x: Tensor, y: Tensor, /) -> Tensor:
+    """Remainder with the sign of the dividend."""
+def remainder(x: Tensor, y: Tensor, /) -> Tensor:
+    """Remainder with the sign of the divisor."""
+def less_equal(x: Tensor, y: Tensor, /) -> Tensor:
+    """Whether elements of the first tensor are less or equal."""
+def greater_equal(x: Tensor, y: Tensor, /) -> Tensor:
+    """Whether elements of the first tensor are greater or equal."""
+def not_equal(x: Tensor, y: Tensor, /) -> Tensor:
+    """Whether elements differ."""
+def logical_and(x: Tensor, y: Tensor, /) -> Tensor:
+    """Logical and."""
+def bitwise_and(x: Tensor, y: Tensor, /) -> Tensor:
+    """Bitwise and."""
+def logical_or(x: Tensor, y: Tensor, /) -> Tensor:
+    """Logical or."""
+def bitwise_or(x: Tensor, y: Tensor, /) -> Tensor:
+    """Bitwise or."""
+def logical_xor(x: Tensor, y: Tensor, /) -> Tensor:
+    """Logical xor."""
+def bitwise_xor(x: Tensor, y: Tensor, /) -> Tensor:
+    """Bitwise xor."""
+def bitwise_not(x: Tensor, /) -> Tensor:
+    """Bitwise negation."""
+def bitwise_left_shift(x: Tensor, y: Tensor, /) -> Tensor:
+    """Bits moved up."""
+def bitwise_right_shift(x: Tensor, y: Tensor, /) -> Tensor:
+    """Bits moved down."""
+def isnan(x: Tensor, /) -> Tensor:
+    """Whether elements are NaN."""
+def isinf(x: Tensor, /, *, positive: bool = True, negative: bool = True) -> Tensor:
+    """Whether elements are infinite."""
+def isfinite(x: Tensor, /) -> Tensor:
+    """Whether elements are neither infinite nor NaN."""
 def sum_to_shape(x: Tensor, /, *, shape: Sequence[int]) -> Tensor:
     """Sum over broadcast axes: the adjoint of expand."""
 def reduce_sum(x: Tensor, /, *, axes: Sequence[int] = (), keepdims: bool = False) -> Tensor:
@@ -53,10 +174,38 @@ def reduce_mean(x: Tensor, /, *, axes: Sequence[int] = (), keepdims: bool = Fals
     """Arithmetic mean over axes."""
 def reduce_max(x: Tensor, /, *, axes: Sequence[int] = (), keepdims: bool = False) -> Tensor:
     """Maximum over axes."""
+def reduce_min(x: Tensor, /, *, axes: Sequence[int] = (), keepdims: bool = False) -> Tensor:
+    """Minimum over axes."""
+def reduce_prod(x: Tensor, /, *, axes: Sequence[int] = (), keepdims: bool = False) -> Tensor:
+    """Product over axes."""
+def reduce_l1(x: Tensor, /, *, axes: Sequence[int] = (), keepdims: bool = False) -> Tensor:
+    """Sum of absolute values over axes."""
+def reduce_l2(x: Tensor, /, *, axes: Sequence[int] = (), keepdims: bool = False) -> Tensor:
+    """Square root of the sum of squares over axes."""
+def reduce_log_sum(x: Tensor, /, *, axes: Sequence[int] = (), keepdims: bool = False) -> Tensor:
+    """Logarithm of the sum over axes."""
+def reduce_sum_square(x: Tensor, /, *, axes: Sequence[int] = (), keepdims: bool = False) -> Tensor:
+    """Sum of squares over axes."""
+def logsumexp(x: Tensor, /, *, axes: Sequence[int] = (), keepdims: bool = False) -> Tensor:
+    """Logarithm of the sum of exponentials over axes."""
+def argmax(x: Tensor, /, *, axis: int | None = None, keepdims: bool = False, select_last_index: bool = False) -> Tensor:
+    """Where the largest element along an axis is."""
+def argmin(x: Tensor, /, *, axis: int | None = None, keepdims: bool = False, select_last_index: bool = False) -> Tensor:
+    """Where the smallest element along an axis is."""
+def cumsum(x: Tensor, /, *, axis: int, exclusive: bool = False, reverse: bool = False) -> Tensor:
+    """Running sums along an axis."""
+def cumprod(x: Tensor, /, *, axis: int, exclusive: bool = False, reverse: bool = False) -> Tensor:
+    """Running products along an axis."""
+def var(x: Tensor, /, *, axes: Sequence[int] = (), correction: int = 1, keepdims: bool = False) -> Tensor:
+    """Variance over axes."""
 def matmul(x: Tensor, y: Tensor, /) -> Tensor:
     """Matrix product of the last two axes; the axes before them broadcast."""
 def gemm(x: Tensor, y: Tensor, z: Tensor = ..., /, *, alpha: float = 1.0, beta: float = 1.0, trans_a: bool = False, trans_b: bool = False) -> Tensor:
     """alpha * A @ B + beta * C, A and B transposed on demand."""
+def einsum(*inputs: Tensor, equation: str) -> Tensor:
+    """Sums of products named by an equation."""
+def det(x: Tensor, /) -> Tensor:
+    """Determinants of square matrices."""
 def conv(x: Tensor, y: Tensor, z: Tensor = ..., /, *, strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int], group: int = 1) -> Tensor:
     """Convolution over any number of spatial axes."""
 def conv_input_grad(x: Tensor, y: Tensor, /, *, input: Sequence[int], strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int], group: int = 1) -> Tensor:
@@ -67,12 +216,56 @@ def max_pool(x: Tensor, /, *, kernel: Sequence[int], strides: Sequence[int], pad
     """Largest element of every window, and where it lies."""
 def global_average_pool(x: Tensor, /) -> Tensor:
     """Mean over all spatial axes."""
+def avg_pool(x: Tensor, /, *, kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int], ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int = ...) -> Tensor:
+    """Mean of every window."""
+def resize(x: Tensor, /, *, axes: Sequence[int], sizes: Sequence[int], scales: Sequence[float] = ..., mode: str = ..., coordinates: str = ..., nearest_mode: str = ..., cubic_coeff_a: float = -0.75, exclude_outside: bool = False, antialias: bool = False, extrapolation_value: float = 0.0, roi: Sequence[float] = ...) -> Tensor:
+    """Interpolation to other sizes."""
+def lp_pool(x: Tensor, /, *, kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int], ceil_mode: bool = False, p: float = 2.0) -> Tensor:
+    """Norm of every window."""
+def max_unpool(x: Tensor, y: Tensor, /, *, sizes: Sequence[int]) -> Tensor:
+    """Elements put back to where they were the largest."""
+def col2im(x: Tensor, /, *, image: Sequence[int], block: Sequence[int], strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int]) -> Tensor:
+    """Columns of windows added up into an image."""
+def depth_to_space(x: Tensor, /, *, blocksize: int, mode: str = ...) -> Tensor:
+    """Channels spread over blocks of pixels."""
+def space_to_depth(x: Tensor, /, *, blocksize: int, mode: str = ...) -> Tensor:
+    """Blocks of pixels gathered into channels."""
+def roi_align(x: Tensor, y: Tensor, z: Tensor, /, *, output_height: int = 1, output_width: int = 1, sampling_ratio: int = 0, spatial_scale: float = 1.0, mode: str = ..., aligned: bool = False) -> Tensor:
+    """Regions of feature maps resampled to one size."""
+def grid_sample(x: Tensor, y: Tensor, /, *, mode: str = ..., padding_mode: str = ..., align_corners: bool = False) -> Tensor:
+    """Images sampled at points of a grid."""
+def affine_grid(x: Tensor, /, *, size: Sequence[int], align_corners: bool = False) -> Tensor:
+    """Grids of points moved by affine maps."""
+def center_crop_pad(x: Tensor, /, *, axes: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Sizes reached by cutting or padding both sides."""
+def deform_conv(*inputs: Tensor, strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int], group: int = 1, offset_group: int = 1) -> Tensor:
+    """Convolution whose windows are bent."""
 def softmax(x: Tensor, /, *, axis: int = -1) -> Tensor:
     """Softmax along an axis."""
 def log_softmax(x: Tensor, /, *, axis: int = -1) -> Tensor:
     """Logarithm of softmax along an axis."""
+def hardmax(x: Tensor, /, *, axis: int = -1) -> Tensor:
+    """1 at the first of the largest elements along an axis, 0 elsewhere."""
 def batch_norm(*inputs: Tensor, epsilon: float = 1e-5, momentum: float = 0.1, training: bool = False, unbiased: bool = True) -> Tensor | tuple[Tensor, ...]:
     """Normalisation per channel by running or batch statistics."""
+def layer_norm(x: Tensor, y: Tensor = ..., z: Tensor = ..., /, *, axis: int = -1, epsilon: float = 1e-5) -> Tensor:
+    """Normalisation over the last axes."""
+def rms_norm(x: Tensor, y: Tensor = ..., /, *, axis: int = -1, epsilon: float = 1e-5) -> Tensor:
+    """Division by the root mean square over the last axes."""
+def group_norm(x: Tensor, y: Tensor = ..., z: Tensor = ..., /, *, num_groups: int, epsilon: float = 1e-5) -> Tensor:
+    """Normalisation of groups of channels of every sample."""
+def local_response_norm(x: Tensor, /, *, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """Division by a power of the mean square of neighbouring channels."""
+def normalize(x: Tensor, /, *, p: int = 2, axis: int = -1) -> Tensor:
+    """Division by the norm along an axis."""
+def scaled_dot_product_attention(*inputs: Tensor, scale: float = ..., is_causal: bool = False, causal_offset: int = 0, softcap: float = 0.0) -> Tensor:
+    """Attention: values weighted by the softmax of scaled products of queries and keys."""
+def rotary_embedding(x: Tensor, y: Tensor, z: Tensor, /, *, interleaved: bool = False) -> Tensor:
+    """Pairs of elements of the last axis turned by position-dependent angles."""
+def nll_loss(x: Tensor, y: Tensor, z: Tensor = ..., /, *, reduction: str = "mean", ignore_index: int = ...) -> Tensor:
+    """Negative log likelihood of targets under log probabilities."""
+def recurrence(*inputs: Tensor, cell: str, activations: str, reverse: bool = False, clip: float = 0.0, input_forget: bool = False, linear_before_reset: bool = False, peepholes: bool = False, lengths: bool = False) -> Tensor | tuple[Tensor, ...]:
+    """The steps of one direction of an LSTM, GRU or plain recurrent layer."""
 def expand(x: Tensor, /, *, shape: Sequence[int]) -> Tensor:
     """Broadcast to a shape, without a copy."""
 def transpose(x: Tensor, /, *, perm: Sequence[int]) -> Tensor:
@@ -95,10 +288,18 @@ def unsqueeze(x: Tensor, /, *, axes: Sequence[int]) -> Tensor:
     """Axes of one element put in."""
 def identity(x: Tensor, /) -> Tensor:
     """The input itself."""
+def bit_cast(x: Tensor, /, *, to: dtype) -> Tensor:
+    """The bits of elements read as another type of the same width."""
 def constant(*, value: Tensor) -> Tensor:
     """A tensor known beforehand."""
 def numel(x: Tensor, /) -> Tensor:
     """How many elements a tensor has."""
+def split(x: Tensor, /, *, sizes: Sequence[int], axis: int = 0) -> Tensor | tuple[Tensor, ...]:
+    """A tensor cut into parts along an axis."""
+def tile(x: Tensor, /, *, repeats: Sequence[int]) -> Tensor:
+    """A tensor repeated along its axes."""
+def pad(x: Tensor, y: Tensor = ..., /, *, begins: Sequence[int], ends: Sequence[int], mode: str = "constant") -> Tensor:
+    """A tensor with elements put around it."""
 def gather(x: Tensor, y: Tensor, /, *, axis: int = 0) -> Tensor:
     """Slices picked by their numbers along an axis."""
 def index_add(x: Tensor, y: Tensor, /, *, shape: Sequence[int], axis: int = 0) -> Tensor:
@@ -111,6 +312,28 @@ def nonzero(x: Tensor, /) -> Tensor:
     """Indices of the elements that are not zero."""
 def topk(x: Tensor, /, *, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
     """The largest or smallest elements along an axis and their indices."""
+def gather_nd(x: Tensor, y: Tensor, /, *, batch_dims: int = 0) -> Tensor:
+    """Slices picked by index tuples."""
+def scatter_nd(x: Tensor, y: Tensor, z: Tensor, /, *, reduction: str = "none", batch_dims: int = 0) -> Tensor:
+    """Slices placed into a tensor by index tuples."""
+def scatter_elements(x: Tensor, y: Tensor, z: Tensor, /, *, axis: int = 0, reduction: str = "none") -> Tensor:
+    """Elements placed one by one along an axis."""
+def trilu(x: Tensor, /, *, upper: bool = True, k: int = 0) -> Tensor:
+    """The upper or lower triangle of matrices."""
+def eye_like(x: Tensor, /, *, dtype: dtype | None = None, k: int = 0) -> Tensor:
+    """A matrix that is 1 on one diagonal and 0 elsewhere."""
+def arange(x: Tensor, y: Tensor, z: Tensor, /) -> Tensor:
+    """Numbers at equal distances."""
+def one_hot(x: Tensor, y: Tensor, z: Tensor, /, *, axis: int = -1) -> Tensor:
+    """One-hot vectors along a new axis."""
+def non_max_suppression(*inputs: Tensor, center_point_box: bool = False) -> Tensor:
+    """Boxes chosen by score and overlap."""
+def reverse_sequence(x: Tensor, y: Tensor, /, *, batch_axis: int = 1, time_axis: int = 0) -> Tensor:
+    """Sequences of different lengths in reverse order."""
+def tensor_scatter(x: Tensor, y: Tensor, z: Tensor = ..., /, *, axis: int = -2, circular: bool = False) -> Tensor:
+    """New entries written into a cache along an axis."""
+def unique(x: Tensor, /, *, axis: int | None = None, sorted: bool = True) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The different elements or slices of a tensor."""
 def dropout(x: Tensor, y: Tensor, /, *, ratio: float = 0.5, training: bool = True) -> tuple[Tensor, Tensor]:
     """Random elements set to zero, the others scaled up."""
 def random_uniform(x: Tensor, /, *, shape: Sequence[int], dtype: dtype = float32) -> Tensor:
