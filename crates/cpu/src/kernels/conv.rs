@@ -90,6 +90,11 @@ impl Geometry {
         (self.inner * size_of::<isize>()).div_ceil(size_of::<E>()).next_multiple_of(16)
     }
 
+    /// Whether planes would hold mostly padding, as under wide dilations; the columns are then made panel by panel.
+    fn is_sparse(&self, planes: &Planes) -> bool {
+        2 * planes.places() > 3 * self.columns + 64
+    }
+
     /// The columns of the product as they lie in planes.
     fn places(&self, planes: &Planes) -> Sizes {
         (self.images * self.groups, self.rows, planes.places(), self.inner)
@@ -198,6 +203,9 @@ impl Kernel for ConvKernel {
             if g.is_depthwise() {
                 return depthwise_scratch(&planes) * num_threads().min(g.images * g.groups) * size_of::<E>();
             }
+            if g.is_sparse(&planes) {
+                return product_bytes::<E>(g.sizes(), (g.groups, g.images * g.groups), false, !S::SAME, Packs::Left);
+            }
             let elements = planes.elements(g.images * g.groups * g.channels) + g.offsets::<E>();
             elements * size_of::<E>() + scattered_bytes::<E>(g.places(&planes), g.groups, packed)
         }, _ => 0)
@@ -283,6 +291,13 @@ pub(super) fn run(launch: &Launch, tail: Option<&Tail>) -> Result<()> {
                 return tail.map_or(Ok(()), Tail::whole);
             }
             let right = Side::Operand(flat);
+            let product =
+                Product { sizes: g.sizes(), left: side, right, c, alpha: 1.0, start, sink: None, tail, planes: None };
+            // SAFETY: as above.
+            return unsafe { multiply(&product, (scratch, room)) };
+        }
+        if g.is_sparse(&planes) {
+            let right = Side::Operand(&image);
             let product =
                 Product { sizes: g.sizes(), left: side, right, c, alpha: 1.0, start, sink: None, tail, planes: None };
             // SAFETY: as above.

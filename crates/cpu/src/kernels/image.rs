@@ -209,6 +209,36 @@ impl<S: Copy> Image<S> {
     }
 }
 
+/// Columns are positions, the contraction runs over channels and taps; what lies outside is zero.
+impl<E: Compute, S: Store<E>> Operand<E> for Image<S> {
+    unsafe fn pack(&self, panel: Panel, to: *mut E) {
+        let Panel { batch, k, depth, at, count, stride } = panel;
+        let [_, height, width] = self.axes.map(|a| a.positions);
+        let start = [at / (height * width), at / width % height, at % width];
+        let (taps, [_, rows, columns]) = (self.taps(), self.axes.map(|a| a.taps));
+        let (mut channel, first) = (k / taps, k % taps);
+        let mut tap = [first / (rows * columns), first / columns % rows, first % columns];
+        let image = self.data.wrapping_offset(self.batch.offset(batch));
+        for p in 0..depth {
+            let to = to.wrapping_add(p * stride);
+            // SAFETY: the panel has `depth * stride` elements, and runs lie inside the image.
+            unsafe {
+                std::ptr::write_bytes(to, 0, stride);
+                let plane = image.wrapping_offset(channel as isize * self.channel);
+                self.runs(plane, tap, start, count, |offset, run| {
+                    let to = to.add(offset + run.first);
+                    if S::SAME && run.step == 1 {
+                        std::ptr::copy_nonoverlapping(run.from.cast::<E>(), to, run.count);
+                    } else {
+                        (0..run.count).for_each(|q| *to.add(q) = (*run.from.offset(q as isize * run.step)).get());
+                    }
+                });
+            }
+            self.next_tap(&mut channel, &mut tap);
+        }
+    }
+}
+
 /// A matrix whose contraction axis is two axes in memory.
 pub(super) struct Folded<S> {
     pub matrix: Strided<S>,
