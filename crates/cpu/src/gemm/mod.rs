@@ -25,6 +25,7 @@ pub use driver::{Problem, run};
 pub use inner::InnerFn;
 pub use integer::{IntMatrix, Wrapping, int_matmul};
 pub use micro::{Kernels, Tile};
+pub(crate) use operand::copy_short;
 pub use operand::{Batch, Operand, Panel, Store, Strided};
 pub use packed::{PackedMatrix, Side};
 pub use plan::{Plan, Ready};

@@ -133,6 +133,34 @@ unsafe impl<S: Send> Send for Strided<S> {}
 // SAFETY: as above.
 unsafe impl<S: Sync> Sync for Strided<S> {}
 
+/// Copies `count` elements without a call, for copies that are mostly short.
+///
+/// # Safety
+/// As for [`std::ptr::copy_nonoverlapping`].
+#[inline(always)]
+pub unsafe fn copy_short<E: Copy>(from: *const E, to: *mut E, count: usize) {
+    macro_rules! pieces {
+        ($($n:literal)*) => { $(
+            if count >= $n {
+                let piece = |at: usize| {
+                    // SAFETY: `at + $n` is at most `count`.
+                    unsafe { to.add(at).cast::<[E; $n]>().write_unaligned(from.add(at).cast::<[E; $n]>().read_unaligned()) }
+                };
+                (0..count / $n).for_each(|i| piece(i * $n));
+                if count % $n != 0 {
+                    piece(count - $n);
+                }
+                return;
+            }
+        )* };
+    }
+    pieces!(16 8 4 2);
+    if count == 1 {
+        // SAFETY: the caller's promise.
+        unsafe { to.write(from.read()) };
+    }
+}
+
 /// Elements of the contraction copied at a time when that is the contiguous axis: one cache line.
 const LINE: usize = 16;
 
@@ -146,7 +174,7 @@ impl<E: Real, S: Store<E>> Operand<E> for Strided<S> {
                 for p in 0..depth {
                     let (from, to) = (from.offset(p as isize * self.inner), to.add(p * stride));
                     if S::SAME {
-                        std::ptr::copy_nonoverlapping(from.cast::<E>(), to, count);
+                        copy_short(from.cast::<E>(), to, count);
                     } else {
                         (0..count).for_each(|i| *to.add(i) = (*from.add(i)).get());
                     }

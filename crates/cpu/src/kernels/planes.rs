@@ -9,7 +9,7 @@ use lampyr_base::pool::ThreadPool;
 
 use super::image::Axis;
 use super::operand::Shared;
-use crate::gemm::{Compute, Store};
+use crate::gemm::{Compute, Store, copy_short as copy};
 use crate::simd::{Job, Level, Tier, run};
 
 /// Readable elements behind the last plane.
@@ -29,34 +29,6 @@ pub(super) struct Planes {
     pitch: usize,
     /// Per column phase: first place that sees an element, how many do, and where the first of these lies in its row.
     spans: SmallVec<[(usize, usize, isize); 4]>,
-}
-
-/// Copies `count` elements; short copies are as common as long ones.
-///
-/// # Safety
-/// As for [`std::ptr::copy_nonoverlapping`].
-#[inline(always)]
-unsafe fn copy<E: Copy>(from: *const E, to: *mut E, count: usize) {
-    macro_rules! pieces {
-        ($($n:literal)*) => { $(
-            if count >= $n {
-                let piece = |at: usize| {
-                    // SAFETY: `at + $n` is at most `count`.
-                    unsafe { to.add(at).cast::<[E; $n]>().write_unaligned(from.add(at).cast::<[E; $n]>().read_unaligned()) }
-                };
-                (0..count / $n).for_each(|i| piece(i * $n));
-                if count % $n != 0 {
-                    piece(count - $n);
-                }
-                return;
-            }
-        )* };
-    }
-    pieces!(16 8 4 2);
-    if count == 1 {
-        // SAFETY: the caller's promise.
-        unsafe { to.write(from.read()) };
-    }
 }
 
 impl Planes {
