@@ -38,8 +38,8 @@ def decode(item: list[Any]) -> torch.Tensor:
 
 def encode(tensor: torch.Tensor) -> list[Any]:
     """The inverse of `decode`."""
-    flat = tensor.detach().contiguous().reshape(-1)
-    raw = flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+    flat = tensor.detach().contiguous().reshape(-1).clone()
+    raw = flat.view(torch.uint8).numpy(force=True).tobytes() if flat.numel() else b""
     return [str(tensor.dtype).removeprefix("torch."), list(tensor.shape), raw.hex()]
 
 
@@ -685,13 +685,16 @@ def compute(row: Row) -> Row | None:
         t.requires_grad_(on)
     try:
         made = f(row["attrs"], *inputs)
-    except (NotImplementedError, RuntimeError, IndexError, TypeError) as error:
+    except (NotImplementedError, RuntimeError, IndexError, TypeError, ValueError) as error:
         print(f"  skipped: {row['op']}: {str(error).splitlines()[0]}", file=sys.stderr)
         return None
     outputs = list(made) if isinstance(made, tuple) else [made]
     result: Row = {"digest": digest(row["inputs"]), "outputs": [encode(t) for t in outputs]}
     if any(wanted):
-        result |= gradients(inputs, outputs)
+        try:
+            result |= gradients(inputs, outputs)
+        except RuntimeError as error:
+            print(f"  no gradient: {row['op']}: {str(error).splitlines()[0]}", file=sys.stderr)
     return result
 
 
@@ -710,15 +713,21 @@ def gradients(inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> Row:
         if g is not None and g.requires_grad
     ]
     second: tuple[torch.Tensor | None, ...] = tuple(None for _ in wrt)
-    if roots:
-        second = torch.autograd.grad(torch.stack(roots).sum(), wrt, allow_unused=True)
-    spread: list[Row] = []
-    for grads in (first, second):
-        full: list[Any] = [None] * len(inputs)
-        for i, g in zip(places, grads, strict=True):
-            full[i] = None if g is None else encode(g)
-        spread.append(full)  # type: ignore[arg-type]
-    return {"first": spread[0], "second": spread[1]}
+    try:
+        if roots:
+            second = torch.autograd.grad(torch.stack(roots).sum(), wrt, allow_unused=True)
+    except RuntimeError as error:
+        print(f"  no second gradient: {str(error).splitlines()[0]}", file=sys.stderr)
+        return {"first": spread(inputs, places, first)}
+    return {"first": spread(inputs, places, first), "second": spread(inputs, places, second)}
+
+
+def spread(inputs: list[torch.Tensor], places: list[int], grads: tuple[torch.Tensor | None, ...]) -> list[Any]:
+    """The gradients at the places of their inputs."""
+    full: list[Any] = [None] * len(inputs)
+    for i, g in zip(places, grads, strict=True):
+        full[i] = None if g is None else encode(g)
+    return full
 
 
 def same(a: Any, b: Any) -> bool:
