@@ -147,8 +147,15 @@ def max_pool(a: Attrs, x: torch.Tensor) -> torch.Tensor:
     return f(x, a[key], a["strides"], pads[:n], a["dilations"], bool(a.get("ceil_mode", False)))
 
 
+def wild(x: torch.Tensor) -> bool:
+    """Whether a sum of some elements is no finite number, or the order of the sum decides that."""
+    return x.is_floating_point() and x.numel() > 0 and not bool(x.double().abs().max() < torch.finfo(x.dtype).max / 64)
+
+
 def avg_pool(a: Attrs, x: torch.Tensor) -> torch.Tensor:
     n = x.dim() - 2
+    if wild(x):
+        raise NotImplementedError("torch's sums overflow where a mean does not")
     pads = a["pads"]
     if pads[:n] != pads[n:] or any(2 * p > k for p, k in zip(pads, a["kernel"], strict=False)):
         raise NotImplementedError("torch pads both sides alike")
@@ -162,6 +169,8 @@ def avg_pool(a: Attrs, x: torch.Tensor) -> torch.Tensor:
 def resize(a: Attrs, x: torch.Tensor) -> torch.Tensor:
     n = x.dim() - 2
     axes = [d % x.dim() for d in a["axes"]]
+    if wild(x) and a["mode"] != "nearest":
+        raise NotImplementedError("torch multiplies by weights of zero")
     if axes != list(range(2, x.dim())) or a["scales"] is not None or not x.is_floating_point():
         raise NotImplementedError("torch resizes all spatial axes")
     if a["exclude_outside"] != a["antialias"]:
@@ -190,8 +199,8 @@ def depth_to_space(a: Attrs, x: torch.Tensor) -> torch.Tensor:
 
 
 def space_to_depth(a: Attrs, x: torch.Tensor) -> torch.Tensor:
-    if a["mode"] != "CRD":
-        raise NotImplementedError("torch has the other order")
+    if a["mode"] != "CRD" or not x.numel():
+        raise NotImplementedError("torch has the other order, and leaves empty tensors as they are")
     return torch.nn.functional.pixel_unshuffle(x, a["blocksize"])
 
 
@@ -401,6 +410,8 @@ def normalize(a: Attrs, x: torch.Tensor) -> torch.Tensor:
 def attention(a: Attrs, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *mask: torch.Tensor) -> torch.Tensor:
     if a["softcap"] or a["causal_offset"] or (mask and a["is_causal"]) or 0 in q.shape:
         raise NotImplementedError("torch has no such attention")
+    if bool(q.isnan().any()):
+        raise NotImplementedError("torch makes zeros of a query that is no number")
     if mask and mask[0].dtype == torch.bool and not bool(mask[0].any(dim=-1).all()):
         raise NotImplementedError("what torch makes of a query without keys depends on the kernel")
     grouped = q.dim() > 2 and q.shape[-3] != k.shape[-3]
