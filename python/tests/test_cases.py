@@ -110,7 +110,7 @@ def test_every_onnx_case(cases: dict[str, Row]) -> None:
                 wrong.append(f"{key}: against ONNX Runtime: {problem}")
     print(f"{ran} ONNX cases, {compared} also run by ONNX Runtime, {refused} refused by it")
     assert ran > 500 and compared > 300 and refused < ran // 4
-    assert not wrong, f"{len(wrong)}:\n" + "\n".join(wrong[:40])
+    assert not wrong, f"{len(wrong)}:\n" + "\n".join(wrong[:200])
 
 
 def skip_peer(key: str, row: Row) -> bool:
@@ -126,6 +126,9 @@ def skip_peer(key: str, row: Row) -> bool:
     return special or any(math.prod(i[1]) == 0 for i in row["inputs"]) or row["op"] in ("dropout",)
 
 
+STATE = onnxruntime.capi.onnxruntime_pybind11_state
+
+
 def run_peer(data: bytes, row: Row) -> list[np.ndarray] | None:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -138,5 +141,5 @@ def run_peer(data: bytes, row: Row) -> list[np.ndarray] | None:
     names = [i.name for i in session.get_inputs()]
     try:
         return session.run(None, {n: array(i) for n, i in zip(names, row["inputs"], strict=False)})
-    except onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument:
+    except (STATE.InvalidArgument, STATE.Fail, STATE.RuntimeException, STATE.NotImplemented):
         return None

@@ -41,6 +41,12 @@ OPEN = {
 }
 # Relative tolerances other than the case's: float16 values that the reference rounds after each of many steps.
 WIDER = {"test_attention_4d_causal_fp16_expanded": 2e-3}
+# Expected values that are rounding noise around 0: the sums of both sides round differently.
+NOISE = {
+    "test_basic_deform_conv_with_padding": 1e-6,
+    "test_dft_inverse": 1e-6,
+    "test_dft_inverse_opset19": 1e-6,
+}
 HEADER = """\
 # The cases of ONNX's backend tests that Lampyr refuses, by reason. The list may only shrink: the test fails when a
 # listed case passes and when a case that is not listed is refused. After a change:
@@ -148,8 +154,9 @@ def run_case(case: Any) -> Outcome:
         for inputs, want in sets:
             got = model(*[to_lampyr(i) for i in inputs])
             rtol = max(case.rtol, WIDER.get(case.name, 0.0))
+            atol = max(case.atol, NOISE.get(case.name, 0.0))
             if case.name not in OPEN:
-                compare(list(got) if isinstance(got, tuple) else [got], list(want), rtol, case.atol)
+                compare(list(got) if isinstance(got, tuple) else [got], list(want), rtol, atol)
     except lampyr.errors.UnsupportedError as error:
         return Outcome("refused", refusal(error))
     except Exception as error:  # noqa: BLE001
