@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ import numpy as np
 
 OURS, PEER = "lampyr", "onnxruntime"
 LIMIT = 1e-4
+# Seconds before each turn, in which the threads of the engine that ran before go to sleep.
+PAUSE = 0.03
 LENGTHS = (1, 2, 3, 7, 8, 16, 31, 64, 77, 128, 200, 256, 384, 512)
 
 
@@ -174,6 +177,7 @@ def interleave(row: Row, ours: Engine, peer: Engine, rounds: int, budget: float)
     count = max(1, min(20, int(0.02 / max(once, 1e-6))))
     for _ in range(rounds):
         for engine in (ours, peer):
+            time.sleep(PAUSE)
             times[engine.name] += engine.ask("time", count=count)["times"]
     row.ms, row.ms_min = 1e3 * statistics.median(times[OURS]), 1e3 * min(times[OURS])
     row.peer_ms, row.peer_ms_min = 1e3 * statistics.median(times[PEER]), 1e3 * min(times[PEER])
@@ -205,6 +209,7 @@ def lengths(path: Path, rounds: int) -> list[dict[str, float]]:
             times: dict[str, list[float]] = {OURS: [], PEER: []}
             for _ in range(rounds):
                 for engine in (ours, peer):
+                    time.sleep(PAUSE)
                     times[engine.name] += engine.ask("time", count=1)["times"]
             for engine, key in ((ours, ""), (peer, "peer_")):
                 row[key + "ms"] = 1e3 * statistics.median(times[engine.name])
