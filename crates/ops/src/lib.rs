@@ -29,6 +29,7 @@ pub mod sample;
 mod sampling;
 mod scans;
 pub mod scatter;
+mod strided;
 pub mod window;
 
 ops! {
@@ -217,6 +218,9 @@ ops! {
         split: Split,
         tile: Tile,
         pad: Pad,
+        unfold: Unfold,
+        diagonal: Diagonal,
+        as_strided: AsStrided,
     }
 
     /// Picking and placing elements.
