@@ -1,6 +1,7 @@
 //! `cargo xtask <verb>`: tests, static checks, generated files and benchmarks of the workspace.
 
 mod gates;
+mod parity;
 mod python;
 mod run;
 mod steps;
@@ -39,10 +40,16 @@ enum Verb {
         #[arg(long)]
         check: bool,
     },
-    /// Compute the torch goldens anew and compare them with the ones in the tree
-    Parity,
+    /// Compare values, gradients and errors with torch over torch's operator database
+    Parity(parity::ParityOptions),
+    /// Count the public names that exist and accept torch's arguments; write docs/surface.md
+    Surface(parity::SurfaceOptions),
     /// Compute the torch goldens anew and write them
-    Goldens,
+    Goldens {
+        /// Compare them with the ones in the tree, and write nothing
+        #[arg(long)]
+        check: bool,
+    },
     /// Export real models with torch and compare Lampyr with torch and ONNX Runtime on them
     Zoo(zoo::Options),
     /// Try mutants of ONNX models: none may panic, abort or hang
@@ -72,8 +79,9 @@ fn main() -> ExitCode {
         }
         Verb::Gates { names, .. } => gates::gates(&workspace, names),
         Verb::Generate { check } => verbs::generate(&workspace, *check),
-        Verb::Parity => verbs::goldens(&workspace, true),
-        Verb::Goldens => verbs::goldens(&workspace, false),
+        Verb::Parity(options) => parity::parity(&workspace, options),
+        Verb::Surface(options) => parity::surface(&workspace, options),
+        Verb::Goldens { check } => verbs::goldens(&workspace, *check),
         Verb::Zoo(options) => zoo::zoo(&workspace, options),
         Verb::Fuzz { inputs, from } => verbs::fuzz(&workspace, *inputs, *from),
         Verb::Bench { arguments } => verbs::bench(&workspace, arguments),

@@ -1,0 +1,98 @@
+"""A callable of torch as the callable of Lampyr with the same name."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import types
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+import lampyr
+
+
+class Missing(Exception):
+    """Lampyr has no function of that name."""
+
+
+def seeded(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Counterpart of `wrapper_set_seed`."""
+    lampyr.manual_seed(42)
+    return function(*arguments, **named)
+
+
+def attribute(path: str) -> Any:
+    """The object at a dotted path below `lampyr`."""
+    try:
+        return functools.reduce(getattr, path.split("."), lampyr)
+    except AttributeError:
+        raise Missing(path) from None
+
+
+MODULES = {
+    "torch": "",
+    "torch.functional": "",
+    "torch._C._VariableFunctions": "",
+    "torch._C._nn": "nn.functional.",
+    "torch.nn.functional": "nn.functional.",
+    "torch._C._linalg": "linalg.",
+    "torch._C._special": "special.",
+    "torch._C._fft": "fft.",
+    "torch._tensor": "Tensor.",
+}
+
+
+def path(function: Any) -> str | None:
+    """The dotted path below `lampyr` that stands for a function of torch; `None` for a function of its tests."""
+    name = getattr(function, "__name__", "")
+    if isinstance(function, types.MethodDescriptorType | types.WrapperDescriptorType):
+        return "Tensor." + name
+    module = getattr(function, "__module__", None) or ""
+    if isinstance(function, types.FunctionType) and (module.startswith("torch.testing") or name == "<lambda>"):
+        return None
+    if module in MODULES:
+        prefix = MODULES[module]
+        package = prefix.removesuffix(".")
+        return prefix + (name.removeprefix(package + "_") if package in ("linalg", "special", "fft") else name)
+    if isinstance(function, types.BuiltinFunctionType) and hasattr(torch, name):
+        return name
+    raise Missing(f"{module}.{name}")
+
+
+def translate(function: Any) -> Any:
+    """Raises `Missing` where Lampyr lacks a name that the callable itself is; a lambda fails when it is called."""
+    if isinstance(function, functools.partial):
+        return functools.partial(translate(function.func), *function.args, **function.keywords)
+    name = getattr(function, "__name__", "")
+    if getattr(operator, name, None) is function:
+        return function
+    found = path(function)
+    return rebuilt(function) if found is None else attribute(found)
+
+
+def rebuilt(function: types.FunctionType) -> Any:
+    """The same Python function with `lampyr` where it says `torch`."""
+    scope = {**function.__globals__, "torch": lampyr, "wrapper_set_seed": seeded}
+    closure = function.__closure__ and tuple(types.CellType(inner(cell.cell_contents)) for cell in function.__closure__)
+    copy = types.FunctionType(function.__code__, scope, function.__name__, function.__defaults__, closure)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
+def inner(value: Any) -> Any:
+    if value is torch:
+        return lampyr
+    return translate(value) if callable(value) and not isinstance(value, type) else value
+
+
+def exists(name: str) -> bool:
+    """Whether Lampyr has a function or method of the name that torch's database gives an operator."""
+    for path in (name, "Tensor." + name):
+        try:
+            attribute(path)
+        except Missing:
+            continue
+        return True
+    return False

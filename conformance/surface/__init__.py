@@ -1,0 +1,1 @@
+"""The names that Lampyr is to have, and how many of them are there."""
