@@ -101,3 +101,29 @@ def errors(op: Any) -> Iterator[Any]:
         return iter(())
     torch.manual_seed(0)
     return iter(op.error_inputs("cpu"))
+
+
+MIXED = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
+
+
+def mixed(op: Any) -> Iterator[Any]:
+    """Operands of unequal dtypes for a binary operator: tensors, tensors without axes, and numbers of Python."""
+    if not isinstance(op, core.BinaryUfuncInfo):
+        return
+    named = (
+        {"rounding_mode": op.variant_test_name.removesuffix("_rounding")} if "_rounding" in op.variant_test_name else {}
+    )
+    if op.variant_test_name == "no_rounding_mode":
+        named = {}
+
+    def made(name: str, values: list[int], axes: int) -> torch.Tensor:
+        return torch.tensor(values if axes else values[0], dtype=getattr(torch, name))
+
+    for left in MIXED:
+        for right in MIXED:
+            for axes in ((1, 1), (1, 0), (0, 1)) if left != right else ():
+                x, y = made(left, [3, 1, 2], axes[0]), made(right, [2, 1, 3], axes[1])
+                yield core.SampleInput(x, args=(y,), kwargs=dict(named))
+        for number in (True, 2, 1.5):
+            for axes in (1, 0):
+                yield core.SampleInput(made(left, [3, 1, 2], axes), args=(number,), kwargs=dict(named))

@@ -11,9 +11,13 @@ from typing import Any
 Key = tuple[str, str, str]
 
 
+# Rows that are no samples of a dtype: what torch refuses, and operands of unequal dtypes.
+APART = ("error", "mixed")
+
+
 @dataclasses.dataclass
 class Findings:
-    """The counts of one operator (an entry of the database)."""
+    """The counts of one entry of the database. A pair is (agreeing, all)."""
 
     op: str
     name: str
@@ -23,9 +27,9 @@ class Findings:
     differ: int = 0
     refused: int = 0
     skipped: int = 0
-    checks: int = 0
+    apart: dict[str, list[int]] = dataclasses.field(default_factory=lambda: {kind: [0, 0] for kind in APART})
+    variants: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     failures: dict[Key, list[str]] = dataclasses.field(default_factory=dict)
-    passed: set[Key] = dataclasses.field(default_factory=set)
 
 
 def findings(op: str, name: str, family: str, rows: list[dict[str, Any]]) -> Findings:
@@ -36,12 +40,19 @@ def findings(op: str, name: str, family: str, rows: list[dict[str, Any]]) -> Fin
         if not checks:
             out.skipped += 1
             continue
-        out.samples += 1
-        out.checks += len(checks)
         bad = {variant: text for variant, text in checks.items() if text != "ok"}
         for variant, text in bad.items():
             out.failures.setdefault((op, row["dtype"], variant), []).append(text)
-        out.passed |= {(op, row["dtype"], variant) for variant in checks if variant not in bad}
+        if row["dtype"] in APART:
+            pair = out.apart[row["dtype"]]
+            pair[0] += not bad
+            pair[1] += 1
+            continue
+        for variant in checks:
+            pair = out.variants.setdefault(variant, [0, 0])
+            pair[0] += variant not in bad
+            pair[1] += 1
+        out.samples += 1
         if not bad:
             out.agree += 1
         elif all(text.startswith("refused") for text in bad.values()):
@@ -51,21 +62,37 @@ def findings(op: str, name: str, family: str, rows: list[dict[str, Any]]) -> Fin
     return out
 
 
+HEAD = (
+    "Operators of torch's database that Lampyr has. A sample agrees when value, gradient, second derivative, method,\n"
+    "in-place method and `out=` do, as far as torch has them; *refused* samples raise in Lampyr. *Errors* are inputs that\n"
+    "torch refuses and Lampyr refuses with the same or a derived exception; *mixed* are operands of unequal dtypes.\n"
+    "Written by `cargo xtask parity`; what does not agree is in `conformance/parity/known.txt`."
+)
+
+
 def table(found: list[Findings], absent: list[str]) -> str:
-    """Markdown: a line per family and the sum."""
+    """Markdown: a line per family and the sum, and the variants."""
     families: dict[str, list[Findings]] = collections.defaultdict(list)
     for item in found:
         families[item.family].append(item)
-    lines = ["| family | ops | samples | agree | differ | refused | agree % |", "|---|--:|--:|--:|--:|--:|--:|"]
+    lines = ["# Parity", "", HEAD, ""]
+    lines.append("| family | ops | samples | agree | differ | refused | agree % | errors | mixed |")
+    lines.append("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+
+    def pairs(values: list[list[int]]) -> str:
+        return f"{sum(v[0] for v in values):,} of {sum(v[1] for v in values):,}"
 
     def line(title: str, items: list[Findings]) -> str:
         ops = len({item.name for item in items if item.samples})
         sums = [sum(getattr(item, field) for item in items) for field in ("samples", "agree", "differ", "refused")]
         share = 100 * sums[1] / sums[0] if sums[0] else 100.0
-        return f"| {title} | {ops} | {' | '.join(f'{n:,}' for n in sums)} | {share:.2f} |"
+        apart = [pairs([item.apart[kind] for item in items]) for kind in APART]
+        return f"| {title} | {ops} | {' | '.join(f'{n:,}' for n in sums)} | {share:.2f} | {' | '.join(apart)} |"
 
     lines += [line(title, items) for title, items in sorted(families.items())]
-    lines.append(line("**all**", found))
+    lines += [line("**all**", found), "", "| check | agree |", "|---|--:|"]
+    for variant in ("function", "gradient", "second", "method", "in-place", "out"):
+        lines.append(f"| {variant} | {pairs([item.variants.get(variant, [0, 0]) for item in found])} |")
     if absent:
         lines += ["", f"Names of torch's database that Lampyr lacks ({len(absent)}): " + ", ".join(absent)]
     return "\n".join(lines)

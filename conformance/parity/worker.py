@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from conformance.parity.check import (
     evaluate,
 )
 from conformance.parity.convert import Unrepresentable, storage_copy, tensors, to_lampyr, to_torch
-from conformance.parity.translate import translate
+from conformance.parity.translate import Missing, translate
 
 ORDERS = {torch.float32: 1, torch.float64: 2}
 # Variants are the same computation behind another name: a few samples of each dtype tell.
@@ -47,6 +48,8 @@ def attempt(check: Check) -> str | None:
         return f"differs {error}"
     except Refused as error:
         return f"refused {error}"
+    except Missing as error:
+        return f"refused there is no {error}"
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
@@ -182,6 +185,13 @@ class Sample:
             raise Differs("the in-place method returned another tensor")
         self.same(Outcome(wanted, []), to_torch(ours.value), lambda outcome: outcome.value)
 
+    def refuses(self, function: Callable[..., Any]) -> None:
+        try:
+            value = ours_of(on_copy(translate(function)), self.arguments, 0).value
+        except Refused:
+            return
+        raise Differs(f"no error but {value.dtype}")
+
     def out(self, wanted: Any) -> None:
         arguments = without_gradients(copied(self.arguments))
         single = isinstance(wanted, torch.Tensor)
@@ -238,6 +248,21 @@ def no_worse(exact: Any, theirs: Any, ours: Any) -> bool:
     return True
 
 
+def mixed_checks(op: Any, sample: Any) -> Iterator[tuple[str, Check]]:
+    """Promotion: the dtype of the result, and what an in-place method refuses."""
+    given = Sample(op, torch.int64, 0, sample)
+    theirs = given.torch_outcome(op.op)
+    yield "function", lambda: given.plain(op.op, theirs.value)
+    if op.inplace_variant is None or not sample.input.dim():
+        return
+    try:
+        changed = evaluate(TORCH, on_copy(op.inplace_variant), copied(given.arguments), 0)
+    except Exception:
+        yield "in-place", lambda: given.refuses(op.inplace_variant)
+    else:
+        yield "in-place", lambda: given.inplace(op.inplace_variant, changed.value)
+
+
 def error_check(op: Any, case: Any) -> tuple[str, Check] | None:
     """The check that Lampyr raises what torch raises; `None` where torch does not raise."""
     sample = case.sample_input
@@ -292,5 +317,7 @@ def run(op: Any, dtypes: list[str], limit: int | None, skip: pool.Skip, stream: 
         for index, sample in enumerate(database.samples(op, dtype, limit)):
             one(name, index, Sample(op, dtype, index, sample).checks)
     if limit is None or limit > 3:
+        for index, sample in enumerate(database.mixed(op)):
+            one("mixed", index, functools.partial(mixed_checks, op, sample))
         for index, case in enumerate(database.errors(op)):
             one("error", index, lambda case=case: iter(filter(None, [error_check(op, case)])))
