@@ -1,5 +1,8 @@
 """Lampyr: tensors, automatic differentiation and compiled models."""
 
+import importlib as _importlib
+from types import ModuleType as _ModuleType
+
 from lampyr import autograd, errors, onnx
 from lampyr._lampyr import (
     CompiledGraph,
@@ -89,6 +92,16 @@ from lampyr.errors import (
     UnsupportedError,
     UserError,
 )
+
+_LAZY = {"nn", "optim"}
+"""Sub-packages that are imported when they are first named."""
+
+
+def __getattr__(name: str) -> _ModuleType:
+    if name in _LAZY:
+        return _importlib.import_module(f"lampyr.{name}")
+    raise AttributeError(f"module 'lampyr' has no attribute {name!r}")
+
 
 # A method of a class is a function of its first argument.
 abs = Tensor.abs

@@ -94,6 +94,10 @@ class DeviceError(LampyrError, RuntimeError):
     """A device failed or does not exist."""
 
 
+class StateDictError(LampyrError, RuntimeError):
+    """A state dictionary does not fit a module or an optimiser."""
+
+
 class IoError(LampyrError, OSError):
     """Reading or writing a file failed."""
 
