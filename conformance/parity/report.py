@@ -64,9 +64,9 @@ def findings(op: str, name: str, family: str, rows: list[dict[str, Any]]) -> Fin
 
 HEAD = (
     "Operators of torch's database that Lampyr has. A sample agrees when value, gradient, second derivative, method,\n"
-    "in-place method and `out=` do, as far as torch has them; *refused* samples raise in Lampyr. *Errors* are inputs that\n"
-    "torch refuses and Lampyr refuses with the same or a derived exception; *mixed* are operands of unequal dtypes.\n"
-    "Written by `cargo xtask parity`; what does not agree is in `conformance/parity/known.txt`."
+    "in-place method and `out=` do, as far as torch has them; *refused* samples raise in Lampyr. *Errors* are inputs\n"
+    "that torch refuses and Lampyr refuses with the same or a derived exception; *mixed* are operands of unequal\n"
+    "dtypes. Written by `cargo xtask parity`; what does not agree is in `conformance/parity/known.txt`."
 )
 
 
