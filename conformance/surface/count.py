@@ -102,8 +102,21 @@ def ours(value: Any, name: str, method: bool) -> list[Parameters]:
 
 
 def bare(text: str) -> str:
-    """Without types: defaults stay."""
-    return re.sub(r":\s*[^,=()]+(\[[^\]]*\])?(?=\s*[,=)])", "", text)
+    """Without types, whether they stand before the names or behind; every default becomes `None`."""
+    pieces, depth = [""], 0
+    for letter in text.strip()[1:-1]:
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and depth == 0:
+            pieces.append("")
+        else:
+            pieces[-1] += letter
+    out = []
+    for piece in filter(None, (piece.strip() for piece in pieces)):
+        head, default, _ = piece.partition("=")
+        name = head.split(":")[0].split()[-1]
+        star = "*" if head.startswith("*") and not name.startswith("*") else ""
+        out.append(star + name + ("=None" if default else ""))
+    return f"({', '.join(out)})"
 
 
 def refusal(mine: Parameters, theirs: Parameters) -> str:

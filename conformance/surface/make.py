@@ -92,7 +92,7 @@ def bare(parameters: list[inspect.Parameter]) -> str:
     return str(inspect.Signature([clean(p) for p in parameters])).replace("Ellipsis", "...")
 
 
-def documented(name: str, text: str) -> list[str]:
+def documented(name: str, text: str) -> list[ast.arguments]:
     """The signatures in a docstring: `add(input, other, *, alpha=1, out=None) -> Tensor`."""
     found = []
     pattern = re.compile(rf"^(\.\. \w+:: )?(?:[\w.]*\.)?{re.escape(name)}\((.*)\)\s*(->.*)?$")
@@ -103,49 +103,83 @@ def documented(name: str, text: str) -> list[str]:
             continue
         inside = match.group(2).replace("\\*", "*").replace("...", "None")
         inside = re.sub(r"\s*\([^()]*\)(?=\s*(,|$))", "", inside)
+        # Docstrings put a second star behind `*size`.
+        inside = re.sub(r"(\*\w+), \*,", r"\1,", inside)
         try:
             arguments = ast.parse(f"def f({inside}): pass").body[0].args  # type: ignore[attr-defined]
         except SyntaxError:
             continue
         for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
             argument.annotation = None
-        found.append(f"({ast.unparse(arguments)})")
+        found.append(arguments)
     return found
 
 
-def schemas(name: str, method: bool) -> list[str]:
-    """The overloads of the native function of that name."""
-    found = []
+def native(name: str) -> list[Any]:
+    """The overloads of the native function of that name that Python can call."""
+    wanted = []
     for schema in torch._C._jit_get_schemas_for_operator(f"aten::{name}"):
-        if "out" in schema.overload_name or "Dimname" in str(schema) or schema.overload_name in ("float", "complex"):
-            continue
+        first = str(schema.arguments[0].type) if schema.arguments else ""
+        if "out" not in schema.overload_name and "Dimname" not in str(schema) and "Tensor" in first:
+            wanted.append(schema)
+    return wanted
+
+
+def label(argument: Any) -> str:
+    return "input" if argument.name == "self" else argument.name
+
+
+def from_schemas(schemas: list[Any], method: bool) -> list[str]:
+    found = []
+    for schema in schemas:
         names, starred = [], False
-        for index, argument in enumerate(schema.arguments):
-            if method and index == 0:
+        if method and "self" not in [a.name for a in schema.arguments]:
+            continue
+        for argument in schema.arguments:
+            if method and argument.name == "self":
                 continue
             if argument.kwarg_only and not starred:
                 names.append("*")
                 starred = True
-            label = "input" if argument.name == "self" else argument.name
-            names.append(label + (f"={argument.default_value!r}" if argument.has_default_value() else ""))
-        if "self" in [a.name for a in schema.arguments] or not method:
-            found.append(f"({', '.join(names)})")
+            names.append(label(argument) + (f"={argument.default_value!r}" if argument.has_default_value() else ""))
+        found.append(f"({', '.join(names)})")
     return list(dict.fromkeys(found))
 
 
+def builtin(value: Any, name: str, method: bool) -> list[str]:
+    """The docstring's signatures, where the native overloads have the same names; else theirs."""
+    found, schemas = documented(name, value.__doc__ or ""), native(name)
+    if not found or not schemas:
+        return [f"({ast.unparse(a)})" for a in found] or from_schemas(schemas, method)
+    known = {label(a) for schema in schemas for a in schema.arguments}
+    needed = min(sum(not a.has_default_value() for a in schema.arguments) for schema in schemas) - method
+    positional = {label(a) for schema in schemas for a in schema.arguments if not a.kwarg_only}
+    for arguments in found:
+        names = {a.arg for a in (*arguments.args, *arguments.kwonlyargs)}
+        short = len(arguments.args) < needed and arguments.vararg is None
+        if names - known - {"out", "generator", "layout", "pin_memory", "requires_grad", "memory_format"} or short:
+            return from_schemas(schemas, method)
+        late = [a for a in arguments.args if a.arg in known - positional]
+        for a in late:
+            arguments.defaults.pop(len(arguments.defaults) - len(arguments.args) + arguments.args.index(a))
+            arguments.args.remove(a)
+            arguments.kwonlyargs.append(a)
+            arguments.kw_defaults.append(ast.Constant(None))
+    return [f"({ast.unparse(a)})" for a in found]
+
+
 def signatures(value: Any, name: str, method: bool) -> list[str]:
-    if not callable(value) or isinstance(value, torch.dtype) or name.startswith("__"):
+    if not callable(value) or name.startswith("__") or value is torch.device:
         return []
     try:
         parameters = list(inspect.signature(value).parameters.values())
     except (TypeError, ValueError):
-        found, native = documented(name, value.__doc__ or ""), schemas(name, method)
-        # The docstrings of some methods leave all parameters out.
-        return native if native and (not found or found == ["()"] and "()" not in native) else found
+        return builtin(value, name, method)
+    parameters = [p for p in parameters if p.name not in ("_stacklevel", "orig_func")]
     if method and parameters and parameters[0].name == "self":
         parameters = parameters[1:]
     if parameters and all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
-        found = documented(name, value.__doc__ or "")
+        found = builtin(value, name, method)
         if found:
             return found
     return [bare(parameters)]
