@@ -2,17 +2,23 @@
 
 import functools
 import gzip
+import importlib.util
 import itertools
 import json
 import math
 import operator
+import os
+import signal
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import lampyr as lp
 
-FILE = Path(__file__).resolve().parents[2] / "conformance/goldens/parity.json.gz"
+ROOT = Path(__file__).resolve().parents[2]
+FILE = ROOT / "conformance/goldens/parity.json.gz"
 ROWS = json.loads(gzip.decompress(FILE.read_bytes()))
 BY_FUNCTION = {name: list(rows) for name, rows in itertools.groupby(sorted(ROWS, key=lambda r: r[0]), lambda r: r[0])}
 # Absolute and relative, as torch's assert_close has them.
@@ -99,3 +105,29 @@ def test_a_wrong_value_is_seen():
     for wrong in (lp.tensor([1.1, float("nan")]), lp.tensor([1.0, 2.0]), lp.tensor([1, 2]), lp.tensor([1.0])):
         with pytest.raises(AssertionError):
             same(want, wrong, (0.0, 0.0))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the harness forks")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_crash_or_a_hang_costs_one_sample():
+    spec = importlib.util.spec_from_file_location("parity_pool", ROOT / "conformance/parity/pool.py")
+    pool = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = pool
+    spec.loader.exec_module(pool)
+    pool.SILENCE_SECONDS = 0.5
+
+    def work(skip, stream):
+        for index in range(5):
+            if ("float32", index) in skip:
+                continue
+            stream.write(json.dumps({"begin": ["float32", index]}) + "\n")
+            stream.flush()
+            if index == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if index == 3:
+                time.sleep(60)
+            stream.write(json.dumps({"dtype": "float32", "index": index, "checks": {"function": "ok"}}) + "\n")
+            stream.flush()
+
+    found = {row["index"]: row["checks"]["function"] for row in pool.run(work, 30.0)}
+    assert found == {0: "ok", 1: "broken crash: SIGKILL", 2: "ok", 3: "broken hang: no answer in time", 4: "ok"}
