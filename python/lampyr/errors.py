@@ -56,7 +56,7 @@ class InvalidValueError(LampyrError, ValueError):
     """An argument has a value outside its domain."""
 
 
-class OutOfRangeError(LampyrError, IndexError):
+class OutOfRangeError(LampyrError, IndexError, RuntimeError):
     """An index is out of range."""
 
 
@@ -108,3 +108,19 @@ class UserError(LampyrError, RuntimeError):
 
 class InternalError(LampyrError, RuntimeError):
     """A defect in Lampyr itself."""
+
+
+class VersionMismatch(FormatError, RuntimeError):
+    """A saved object is of a version that this build cannot read."""
+
+
+class GpuNotAvailable(DeviceError):
+    """An operation needs a GPU, and there is none."""
+
+
+OutOfMemory = OutOfMemoryError
+ShapeMismatch = ShapeError
+DtypeMismatch = DTypeError
+DeviceMismatch = DeviceError
+IndexError = OutOfRangeError
+NotImplementedError = UnsupportedError

@@ -1,0 +1,50 @@
+"""The element types of tensors."""
+
+from lampyr._lampyr import (
+    bfloat16,
+    bool,
+    double,
+    dtype,
+    float,
+    float16,
+    float32,
+    float64,
+    half,
+    int,
+    int8,
+    int16,
+    int32,
+    int64,
+    long,
+    short,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+
+bool_ = bool
+
+__all__ = [
+    "bfloat16",
+    "bool",
+    "bool_",
+    "double",
+    "dtype",
+    "float",
+    "float16",
+    "float32",
+    "float64",
+    "half",
+    "int",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "long",
+    "short",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+]
