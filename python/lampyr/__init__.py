@@ -3,7 +3,7 @@
 import importlib as _importlib
 from types import ModuleType as _ModuleType
 
-from lampyr import autograd, errors, onnx
+from lampyr import _top, autograd, errors, onnx, return_types
 from lampyr._lampyr import (
     CompiledGraph,
     Explanation,
@@ -70,10 +70,10 @@ from lampyr._lampyr import (
     uint16,
     uint32,
     uint64,
-    where,
     zeros,
     zeros_like,
 )
+from lampyr._top import *  # noqa: F403
 from lampyr.autograd import enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
 from lampyr.errors import (
     AutogradError,
@@ -104,53 +104,26 @@ def __getattr__(name: str) -> _ModuleType:
 
 
 # A method of a class is a function of its first argument.
-abs = Tensor.abs
-add = Tensor.add
-amax = Tensor.amax
-amin = Tensor.amin
-argmax = Tensor.argmax
-argmin = Tensor.argmin
 broadcast_to = Tensor.broadcast_to
 clone = Tensor.clone
-div = Tensor.div
 dropout = Tensor.dropout
-eq = Tensor.eq
-erf = Tensor.erf
-exp = Tensor.exp
 flatten = Tensor.flatten
 gather = Tensor.gather
-ge = Tensor.ge
 gelu = Tensor.gelu
-gt = Tensor.gt
-le = Tensor.le
-log = Tensor.log
 log_softmax = Tensor.log_softmax
-logical_not = Tensor.logical_not
-lt = Tensor.lt
 matmul = Tensor.matmul
-max = Tensor.max
-mean = Tensor.mean
-min = Tensor.min
-mul = Tensor.mul
-ne = Tensor.ne
-neg = Tensor.neg
 nonzero = Tensor.nonzero
 permute = Tensor.permute
-pow = Tensor.pow
-relu = Tensor.relu
 reshape = Tensor.reshape
 softmax = Tensor.softmax
-sqrt = Tensor.sqrt
 squeeze = Tensor.squeeze
-sub = Tensor.sub
-sum = Tensor.sum
 t = Tensor.t
-tanh = Tensor.tanh
 topk = Tensor.topk
 transpose = Tensor.transpose
 unsqueeze = Tensor.unsqueeze
 
 __all__ = [
+    *_top.__all__,
     "GraphValue",
     "Graph",
     "CompiledGraph",
@@ -177,13 +150,7 @@ __all__ = [
     "UserError",
     "UserOp",
     "__version__",
-    "abs",
-    "add",
-    "amax",
-    "amin",
     "arange",
-    "argmax",
-    "argmin",
     "asarray",
     "autograd",
     "batch_norm",
@@ -195,17 +162,13 @@ __all__ = [
     "clone",
     "conv2d",
     "device",
-    "div",
     "double",
     "dropout",
     "dtype",
     "empty",
     "empty_cache",
     "enable_grad",
-    "eq",
-    "erf",
     "errors",
-    "exp",
     "eye",
     "flatten",
     "float",
@@ -217,11 +180,9 @@ __all__ = [
     "full",
     "full_like",
     "gather",
-    "ge",
     "gelu",
     "get_num_threads",
     "grad",
-    "gt",
     "half",
     "int",
     "int16",
@@ -229,23 +190,13 @@ __all__ = [
     "int64",
     "int8",
     "is_grad_enabled",
-    "le",
     "load_onnx",
-    "log",
     "log_softmax",
-    "logical_not",
     "long",
-    "lt",
     "manual_seed",
     "matmul",
-    "max",
     "max_pool2d",
-    "mean",
     "memory_stats",
-    "min",
-    "mul",
-    "ne",
-    "neg",
     "no_grad",
     "nonzero",
     "ones",
@@ -253,29 +204,24 @@ __all__ = [
     "onnx",
     "ops",
     "permute",
-    "pow",
     "promote_types",
     "rand",
     "randn",
     "register_op",
-    "relu",
     "reshape",
+    "return_types",
     "result_type",
     "set_grad_enabled",
     "set_memory_limit",
     "set_num_threads",
     "short",
     "softmax",
-    "sqrt",
     "squeeze",
     "stack",
     "start_trace",
     "stop_trace",
-    "sub",
-    "sum",
     "t",
     "take_warnings",
-    "tanh",
     "tensor",
     "topk",
     "transpose",
@@ -284,7 +230,6 @@ __all__ = [
     "uint64",
     "uint8",
     "unsqueeze",
-    "where",
     "zeros",
     "zeros_like",
 ]

@@ -69,15 +69,6 @@ pub fn required<'a>(ob: &'a Bound<'_, PyAny>) -> Result<Argument<'a>> {
     })?)
 }
 
-/// Axes: none, one or several.
-pub fn axes(ob: Option<&Bound<'_, PyAny>>) -> Result<Vec<i64>> {
-    match ob {
-        None => Ok(Vec::new()),
-        Some(ob) if is_sequence(ob) => Ok(ob.extract()?),
-        Some(ob) => Ok(vec![ob.extract()?]),
-    }
-}
-
 pub fn is_sequence(ob: &Bound<'_, PyAny>) -> bool {
     ob.cast::<PyTuple>().is_ok() || ob.cast::<PyList>().is_ok()
 }

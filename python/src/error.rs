@@ -81,14 +81,21 @@ pub fn user(what: &str, error: PyErr) -> Error {
 /// Work worth more than about this many simple operations lets other Python threads run meanwhile.
 const LONG: f64 = 40_000.0;
 
+/// Whether `work` (in simple operations) is so long that other Python threads should run meanwhile.
+#[inline]
+pub fn long(work: f64) -> bool {
+    work >= LONG
+}
+
 /// Runs `f`, with the interpreter released when `work` (in simple operations) is long; a panic becomes an error.
 pub fn run<T: Send>(py: Python<'_>, work: f64, f: impl FnOnce() -> lampyr::Result<T> + Send) -> Result<T> {
     let guarded = || catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| Err(panicked(&*panic)));
-    Ok(if work < LONG { guarded() } else { py.detach(guarded) }?)
+    Ok(if long(work) { py.detach(guarded) } else { guarded() }?)
 }
 
+/// A panic as an error.
 #[cold]
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+pub fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
     let text = panic
         .downcast_ref::<&str>()
         .map(|s| (*s).to_string())

@@ -7,6 +7,7 @@ mod error;
 mod graph;
 mod interop;
 mod model;
+mod names;
 mod runtime;
 mod tensor;
 mod user_op;
@@ -28,6 +29,8 @@ mod _lampyr {
     #[pymodule_export]
     use crate::model::{Check, Explanation, Model, ModelMemory, Port, Problem, check_onnx, load_onnx};
     #[pymodule_export]
+    use crate::names::return_type;
+    #[pymodule_export]
     use crate::runtime::{
         OpInfo, call_op, empty_cache, get_num_threads, memory_stats, ops, set_memory_limit, set_num_threads,
         start_trace, stop_trace, take_warnings,
@@ -35,7 +38,7 @@ mod _lampyr {
     #[pymodule_export]
     use crate::tensor::{
         PyTensor, arange, batch_norm, cat, conv2d, empty, eye, full, full_like, manual_seed, max_pool2d, ones,
-        ones_like, rand, randn, rebuild, stack, tensor, where_, zeros, zeros_like,
+        ones_like, rand, randn, rebuild, stack, tensor, zeros, zeros_like,
     };
     #[pymodule_export]
     use crate::user_op::{UserOp, register_op};
@@ -44,6 +47,7 @@ mod _lampyr {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         lampyr::init();
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        crate::dtype::add_all(module)
+        crate::dtype::add_all(module)?;
+        crate::names::install(module)
     }
 }

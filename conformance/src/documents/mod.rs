@@ -1,6 +1,7 @@
 //! Files generated from the registry: the tables of ops and of ONNX operators, and the stub of the Python functions.
 
 mod facts;
+mod names;
 mod onnx;
 mod stub;
 mod table;
@@ -8,6 +9,8 @@ mod table;
 use std::fs;
 use std::io;
 use std::path::Path;
+
+use lampyr::names::Space;
 
 /// A generated file.
 #[derive(Clone, Debug)]
@@ -25,6 +28,10 @@ pub fn all() -> Vec<Document> {
         Document { path: "docs/ops.md", text: table::render(&ops) },
         Document { path: "docs/onnx-support.md", text: onnx::render(&ops) },
         Document { path: "python/lampyr/_ops.pyi", text: stub::render(&ops) },
+        Document { path: "python/lampyr/_top.pyi", text: names::functions(Space::Top) },
+        Document { path: "python/lampyr/nn/_functional.pyi", text: names::functions(Space::Functional) },
+        Document { path: "python/lampyr/_methods.pyi", text: names::methods() },
+        Document { path: "python/lampyr/return_types.pyi", text: names::return_types() },
     ]
 }
 

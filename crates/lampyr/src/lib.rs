@@ -9,6 +9,7 @@ mod explain;
 pub mod functional;
 mod graph;
 mod model;
+pub mod names;
 pub mod random;
 mod start;
 mod user;

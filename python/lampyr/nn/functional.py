@@ -8,6 +8,7 @@ from typing import Any
 
 import lampyr
 from lampyr import Tensor, call_op
+from lampyr.nn import _functional
 
 
 def linear(x: Tensor, w: Any, b: Any = None) -> Tensor:
@@ -119,3 +120,6 @@ def __getattr__(name: str) -> Callable[..., Tensor]:
 
 def sigmoid(x: Tensor) -> Tensor:
     return call_op("sigmoid", x)
+
+
+globals().update({name: getattr(_functional, name) for name in _functional.__all__})

@@ -1,12 +1,12 @@
 //! Operators.
 
 use lampyr::functional::{self as f, Operand};
-use lampyr::{Scalar, Tensor};
+use lampyr::Tensor;
 use pyo3::basic::CompareOp;
 use pyo3::prelude::*;
 
 use super::PyTensor;
-use crate::argument::{number, optional, required};
+use crate::argument::optional;
 use crate::error::{Result, run};
 
 type Ob<'py> = Bound<'py, PyAny>;
@@ -47,12 +47,6 @@ fn apply(x: &PyTensor, other: &Ob<'_>, swapped: bool, op: Binary) -> Result<Answ
     let (a, b) = (Operand::Tensor(&x.0), argument.operand());
     let made = run(other.py(), work(&x.0, &b), || if swapped { op(b, a) } else { op(a, b) })?;
     Ok(Answer::Tensor(PyTensor(made)))
-}
-
-fn named(x: &PyTensor, other: &Ob<'_>, op: Binary) -> Result<PyTensor> {
-    let argument = required(other)?;
-    let b = argument.operand();
-    Ok(PyTensor(run(other.py(), work(&x.0, &b), || op(Operand::Tensor(&x.0), b))?))
 }
 
 #[pymethods]
@@ -96,14 +90,14 @@ impl PyTensor {
     }
 
     fn __pow__(&self, exponent: &Ob<'_>, modulo: Option<&Ob<'_>>) -> Result<Answer> {
-        match (number(exponent)?, modulo) {
-            (Some(p), None) => Ok(Answer::Tensor(PyTensor(f::pow(&self.0, p)?))),
-            _ => Ok(Answer::NotImplemented),
-        }
+        if modulo.is_some() { Ok(Answer::NotImplemented) } else { apply(self, exponent, false, f::pow) }
+    }
+    fn __rpow__(&self, base: &Ob<'_>, modulo: Option<&Ob<'_>>) -> Result<Answer> {
+        if modulo.is_some() { Ok(Answer::NotImplemented) } else { apply(self, base, true, f::pow) }
     }
 
     fn __neg__(&self) -> Result<PyTensor> {
-        Ok(PyTensor(self.0.neg()?))
+        Ok(PyTensor(f::neg(&self.0)?))
     }
     fn __pos__(slf: Py<Self>) -> Py<Self> {
         slf
@@ -112,7 +106,7 @@ impl PyTensor {
         Ok(PyTensor(f::abs(&self.0)?))
     }
     fn __invert__(&self) -> Result<PyTensor> {
-        Ok(PyTensor(f::logical_not(&self.0)?))
+        Ok(PyTensor(f::bitwise_not(&self.0)?))
     }
 
     fn __richcmp__(&self, other: &Ob<'_>, op: CompareOp) -> Result<Answer> {
@@ -126,73 +120,4 @@ impl PyTensor {
         };
         apply(self, other, false, f)
     }
-
-    /// self + alpha * other
-    #[pyo3(signature = (other, *, alpha = None))]
-    fn add(&self, other: &Ob<'_>, alpha: Option<&Ob<'_>>) -> Result<PyTensor> {
-        match scaled(other, alpha)? {
-            None => named(self, other, f::add),
-            Some(y) => Ok(PyTensor(self.0.add(&y)?)),
-        }
-    }
-
-    /// self - alpha * other
-    #[pyo3(signature = (other, *, alpha = None))]
-    fn sub(&self, other: &Ob<'_>, alpha: Option<&Ob<'_>>) -> Result<PyTensor> {
-        match scaled(other, alpha)? {
-            None => named(self, other, f::sub),
-            Some(y) => Ok(PyTensor(self.0.sub(&y)?)),
-        }
-    }
-
-    /// self * other
-    fn mul(&self, other: &Ob<'_>) -> Result<PyTensor> {
-        named(self, other, f::mul)
-    }
-
-    /// self / other; integers give floats.
-    fn div(&self, other: &Ob<'_>) -> Result<PyTensor> {
-        named(self, other, f::div)
-    }
-
-    /// self == other, element by element.
-    fn eq(&self, other: &Ob<'_>) -> Result<PyTensor> {
-        named(self, other, f::eq)
-    }
-    /// self != other, element by element.
-    fn ne(&self, other: &Ob<'_>) -> Result<PyTensor> {
-        named(self, other, f::ne)
-    }
-    /// self < other, element by element.
-    fn lt(&self, other: &Ob<'_>) -> Result<PyTensor> {
-        named(self, other, f::lt)
-    }
-    /// self <= other, element by element.
-    fn le(&self, other: &Ob<'_>) -> Result<PyTensor> {
-        named(self, other, f::le)
-    }
-    /// self > other, element by element.
-    fn gt(&self, other: &Ob<'_>) -> Result<PyTensor> {
-        named(self, other, f::gt)
-    }
-    /// self >= other, element by element.
-    fn ge(&self, other: &Ob<'_>) -> Result<PyTensor> {
-        named(self, other, f::ge)
-    }
-
-    /// To the power of a number.
-    fn pow(&self, exponent: &Ob<'_>) -> Result<PyTensor> {
-        let fail = || lampyr::Error::unsupported("an exponent that is not a number");
-        Ok(PyTensor(f::pow(&self.0, number(exponent)?.ok_or_else(fail)?)?))
-    }
-}
-
-/// `alpha * y`; `None` when there is nothing to scale.
-pub(super) fn scaled(y: &Ob<'_>, alpha: Option<&Ob<'_>>) -> Result<Option<Tensor>> {
-    let Some(alpha) = alpha.map(number).transpose()?.flatten() else { return Ok(None) };
-    if alpha == Scalar::Int(1) {
-        return Ok(None);
-    }
-    let y = required(y)?;
-    Ok(Some(f::mul(y.operand(), Operand::Scalar(alpha))?))
 }

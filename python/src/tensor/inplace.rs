@@ -5,7 +5,6 @@ use lampyr::{Scalar, Tensor};
 use pyo3::prelude::*;
 
 use super::PyTensor;
-use super::arithmetic::scaled;
 use crate::argument::required;
 use crate::error::{Result, run};
 
@@ -43,38 +42,6 @@ impl PyTensor {
         change(&self.0, other, f::div)
     }
 
-    /// Adds alpha * other in place.
-    #[pyo3(signature = (other, *, alpha = None))]
-    fn add_(slf: Py<Self>, other: &Ob<'_>, alpha: Option<&Ob<'_>>) -> Result<Py<Self>> {
-        match scaled(other, alpha)? {
-            None => change(&slf.get().0, other, f::add)?,
-            Some(y) => change(&slf.get().0, Bound::new(other.py(), PyTensor(y))?.as_any(), f::add)?,
-        }
-        Ok(slf)
-    }
-
-    /// Subtracts alpha * other in place.
-    #[pyo3(signature = (other, *, alpha = None))]
-    fn sub_(slf: Py<Self>, other: &Ob<'_>, alpha: Option<&Ob<'_>>) -> Result<Py<Self>> {
-        match scaled(other, alpha)? {
-            None => change(&slf.get().0, other, f::sub)?,
-            Some(y) => change(&slf.get().0, Bound::new(other.py(), PyTensor(y))?.as_any(), f::sub)?,
-        }
-        Ok(slf)
-    }
-
-    /// Multiplies in place.
-    fn mul_(slf: Py<Self>, other: &Ob<'_>) -> Result<Py<Self>> {
-        change(&slf.get().0, other, f::mul)?;
-        Ok(slf)
-    }
-
-    /// Divides in place.
-    fn div_(slf: Py<Self>, other: &Ob<'_>) -> Result<Py<Self>> {
-        change(&slf.get().0, other, f::div)?;
-        Ok(slf)
-    }
-
     /// Copies the elements of `src`, converted and broadcast.
     fn copy_(slf: Py<Self>, src: &Ob<'_>) -> Result<Py<Self>> {
         let value = required(src)?;
@@ -91,12 +58,5 @@ impl PyTensor {
     /// Sets all elements to `value`.
     fn fill_(slf: Py<Self>, value: &Ob<'_>) -> Result<Py<Self>> {
         Self::copy_(slf, value)
-    }
-
-    /// max(self, 0) in place.
-    fn relu_(slf: Py<Self>) -> Result<Py<Self>> {
-        let x = &slf.get().0;
-        x.assign_(&x.relu()?)?;
-        Ok(slf)
     }
 }

@@ -41,30 +41,6 @@ impl PyTensor {
         Ok((PyTensor(made.0), PyTensor(made.1)))
     }
 
-    /// The largest element; along an axis: the largest elements and their positions.
-    #[pyo3(signature = (dim = None, keepdim = false))]
-    fn max<'py>(&self, py: Python<'py>, dim: Option<i64>, keepdim: bool) -> Result<Ob<'py>> {
-        self.extreme(py, dim, keepdim, true)
-    }
-
-    /// The smallest element; along an axis: the smallest elements and their positions.
-    #[pyo3(signature = (dim = None, keepdim = false))]
-    fn min<'py>(&self, py: Python<'py>, dim: Option<i64>, keepdim: bool) -> Result<Ob<'py>> {
-        self.extreme(py, dim, keepdim, false)
-    }
-
-    /// Position of the largest element, of all or along an axis.
-    #[pyo3(signature = (dim = None, keepdim = false))]
-    fn argmax(&self, py: Python<'_>, dim: Option<i64>, keepdim: bool) -> Result<PyTensor> {
-        Ok(PyTensor(run(py, self.0.len() as f64 * 2.0, || f::argmax(&self.0, dim, keepdim, true))?))
-    }
-
-    /// Position of the smallest element, of all or along an axis.
-    #[pyo3(signature = (dim = None, keepdim = false))]
-    fn argmin(&self, py: Python<'_>, dim: Option<i64>, keepdim: bool) -> Result<PyTensor> {
-        Ok(PyTensor(run(py, self.0.len() as f64 * 2.0, || f::argmax(&self.0, dim, keepdim, false))?))
-    }
-
     /// Positions of the elements that are not zero, one row per element.
     fn nonzero(&self, py: Python<'_>) -> Result<PyTensor> {
         Ok(PyTensor(run(py, self.0.len() as f64 * 2.0, || f::nonzero(&self.0))?))
@@ -80,25 +56,6 @@ impl PyTensor {
     #[pyo3(signature = (p = 0.5, training = true))]
     fn dropout(&self, py: Python<'_>, p: f64, training: bool) -> Result<PyTensor> {
         Ok(PyTensor(run(py, self.0.len() as f64 * 4.0, || f::dropout(&self.0, p, training))?))
-    }
-}
-
-impl PyTensor {
-    fn extreme<'py>(&self, py: Python<'py>, dim: Option<i64>, keepdim: bool, largest: bool) -> Result<Ob<'py>> {
-        let x = &self.0;
-        let work = x.len() as f64 * 2.0;
-        let Some(dim) = dim else {
-            let made = run(py, work, || if largest { x.amax(&[], false) } else { f::amin(x, &[], false) })?;
-            return Ok(Bound::new(py, PyTensor(made))?.into_any());
-        };
-        let (values, at) = run(py, work, || {
-            let (values, at) = f::topk(x, 1, dim, largest, true)?;
-            if keepdim {
-                return Ok((values, at));
-            }
-            Ok((f::squeeze(&values, Some(dim))?, f::squeeze(&at, Some(dim))?))
-        })?;
-        Ok((PyTensor(values), PyTensor(at)).into_pyobject(py)?.into_any())
     }
 }
 

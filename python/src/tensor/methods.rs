@@ -1,94 +1,23 @@
-//! Functions of one tensor, reductions and shapes.
+//! Shapes and types.
 
 use lampyr::functional as f;
-use lampyr::{DType, Tensor};
+use lampyr::DType;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::PyTensor;
-use crate::argument::{axes, required, shape, sizes};
+use crate::argument::{shape, sizes};
 use crate::dtype::parse;
 use crate::error::{Result, run};
 
 type Ob<'py> = Bound<'py, PyAny>;
 
-fn unary(py: Python<'_>, x: &PyTensor, cost: f64, op: fn(&Tensor) -> lampyr::Result<Tensor>) -> Result<PyTensor> {
-    Ok(PyTensor(run(py, x.0.len() as f64 * cost, || op(&x.0))?))
-}
-
 #[pymethods]
 impl PyTensor {
-    /// -self
-    fn neg(&self, py: Python<'_>) -> Result<PyTensor> {
-        unary(py, self, 1.0, Tensor::neg)
-    }
-    /// Absolute values.
-    fn abs(&self, py: Python<'_>) -> Result<PyTensor> {
-        unary(py, self, 3.0, f::abs)
-    }
-    /// e to the power of self.
-    fn exp(&self, py: Python<'_>) -> Result<PyTensor> {
-        unary(py, self, 4.0, Tensor::exp)
-    }
-    /// Natural logarithm.
-    fn log(&self, py: Python<'_>) -> Result<PyTensor> {
-        unary(py, self, 4.0, Tensor::log)
-    }
-    /// Square root.
-    fn sqrt(&self, py: Python<'_>) -> Result<PyTensor> {
-        unary(py, self, 2.0, Tensor::sqrt)
-    }
-    /// Hyperbolic tangent.
-    fn tanh(&self, py: Python<'_>) -> Result<PyTensor> {
-        unary(py, self, 6.0, Tensor::tanh)
-    }
-    /// Gauss error function.
-    fn erf(&self, py: Python<'_>) -> Result<PyTensor> {
-        unary(py, self, 6.0, Tensor::erf)
-    }
-    /// max(self, 0)
-    fn relu(&self, py: Python<'_>) -> Result<PyTensor> {
-        unary(py, self, 1.0, Tensor::relu)
-    }
-    /// Not, of a bool tensor.
-    fn logical_not(&self, py: Python<'_>) -> Result<PyTensor> {
-        unary(py, self, 1.0, f::logical_not)
-    }
-
     /// Gaussian error linear unit; `approximate` is "none" or "tanh".
     #[pyo3(signature = (approximate = "none"))]
     fn gelu(&self, py: Python<'_>, approximate: &str) -> Result<PyTensor> {
         Ok(PyTensor(run(py, self.0.len() as f64 * 8.0, || self.0.gelu(approximate))?))
-    }
-
-    /// Sum over axes; over all when none is given. Integers give int64.
-    #[pyo3(signature = (dim = None, keepdim = false, *, dtype = None))]
-    fn sum(&self, py: Python<'_>, dim: Option<&Ob<'_>>, keepdim: bool, dtype: Option<&Ob<'_>>) -> Result<PyTensor> {
-        let axes = axes(dim)?;
-        let x = dtype.map_or(Ok(self.0.clone()), |d| Ok::<_, crate::error::Failure>(self.0.to_dtype(parse(d)?)?))?;
-        Ok(PyTensor(run(py, x.len() as f64, || x.sum(&axes, keepdim))?))
-    }
-
-    /// Mean over axes; over all when none is given.
-    #[pyo3(signature = (dim = None, keepdim = false, *, dtype = None))]
-    fn mean(&self, py: Python<'_>, dim: Option<&Ob<'_>>, keepdim: bool, dtype: Option<&Ob<'_>>) -> Result<PyTensor> {
-        let axes = axes(dim)?;
-        let x = dtype.map_or(Ok(self.0.clone()), |d| Ok::<_, crate::error::Failure>(self.0.to_dtype(parse(d)?)?))?;
-        Ok(PyTensor(run(py, x.len() as f64, || x.mean(&axes, keepdim))?))
-    }
-
-    /// Largest elements over axes; over all when none is given.
-    #[pyo3(signature = (dim = None, keepdim = false))]
-    fn amax(&self, py: Python<'_>, dim: Option<&Ob<'_>>, keepdim: bool) -> Result<PyTensor> {
-        let axes = axes(dim)?;
-        Ok(PyTensor(run(py, self.0.len() as f64, || self.0.amax(&axes, keepdim))?))
-    }
-
-    /// Smallest elements over axes; over all when none is given.
-    #[pyo3(signature = (dim = None, keepdim = false))]
-    fn amin(&self, py: Python<'_>, dim: Option<&Ob<'_>>, keepdim: bool) -> Result<PyTensor> {
-        let axes = axes(dim)?;
-        Ok(PyTensor(run(py, self.0.len() as f64, || f::amin(&self.0, &axes, keepdim))?))
     }
 
     /// The same elements under another shape: a view where that is possible.
@@ -245,25 +174,10 @@ impl PyTensor {
     fn bool(&self) -> Result<PyTensor> {
         Ok(PyTensor(self.0.to_dtype(DType::Bool)?))
     }
-
-    /// Elements of self where `condition` holds, else of `other`.
-    #[pyo3(name = "where")]
-    fn where_(&self, condition: &Ob<'_>, other: &Ob<'_>) -> Result<PyTensor> {
-        let (condition, y) = (required(condition)?.tensor()?, required(other)?);
-        Ok(PyTensor(f::where_(&condition, (&self.0).into(), y.operand())?))
-    }
 }
 
 impl PyTensor {
     pub(super) fn sizes(&self) -> Vec<i64> {
         self.0.shape().iter().map(|&d| d as i64).collect()
     }
-}
-
-/// Elements of `input` where `condition` holds, else of `other`.
-#[pyfunction]
-#[pyo3(name = "where")]
-pub fn where_(condition: &Ob<'_>, input: &Ob<'_>, other: &Ob<'_>) -> Result<PyTensor> {
-    let (x, y) = (required(input)?, required(other)?);
-    Ok(PyTensor(f::where_(&required(condition)?.tensor()?, x.operand(), y.operand())?))
 }

@@ -9,13 +9,13 @@ mod layers;
 mod methods;
 mod repr;
 
+pub use convert::scalar_of;
 pub use create::{
     arange, cat, empty, eye, from_data, full, full_like, manual_seed, ones, ones_like, rand, randn, stack, tensor,
     zeros, zeros_like,
 };
 
 pub use layers::{batch_norm, conv2d, max_pool2d};
-pub use methods::where_;
 
 use lampyr::{Error, Tensor};
 use pyo3::prelude::*;

@@ -1,6 +1,6 @@
 //! What layers are made of.
 
-use lampyr_base::{DType, Device, Dim, Error, Result};
+use lampyr_base::{Dim, Error, Result};
 use lampyr_ops::build as op;
 use lampyr_runtime::{Tensor, apply};
 
@@ -133,19 +133,6 @@ pub fn dropout(x: &Tensor, p: f64, training: bool) -> Result<Tensor> {
 /// The `k` largest (or smallest) elements along `axis`, best first, and their positions.
 pub fn topk(x: &Tensor, k: usize, axis: i64, largest: bool, sorted: bool) -> Result<(Tensor, Tensor)> {
     pair(apply(&op::Topk { k: Dim::from(k), axis, largest, sorted }, &[x])?.into_vec(), "topk")
-}
-
-/// Position of the largest (or smallest) element along `axis`, of all elements when none is given.
-pub fn argmax(x: &Tensor, axis: Option<i64>, keepdims: bool, largest: bool) -> Result<Tensor> {
-    let (flat, axis) = match axis {
-        None => (x.reshape(&[-1])?, 0),
-        Some(axis) => (x.clone(), axis),
-    };
-    if flat.rank() == 0 {
-        return Tensor::full(&[], 0.0, DType::I64, Device::CPU);
-    }
-    let at = topk(&flat, 1, axis, largest, true)?.1;
-    if keepdims { Ok(at) } else { super::squeeze(&at, Some(axis)) }
 }
 
 /// Positions of the elements that are not zero, one row per element.

@@ -1,7 +1,8 @@
 use lampyr_base::{DType, Device, Error, Result};
 use lampyr_ir::{AttrMap, Op, Promote};
 pub use lampyr_runtime::Operand;
-use lampyr_runtime::{Tensor, apply, result_type};
+use lampyr_runtime::{Scalar, Tensor, apply, result_type};
+use smallvec::SmallVec;
 
 /// The first output of an op.
 pub fn one(op: &dyn Op, inputs: &[&Tensor]) -> Result<Tensor> {
@@ -43,7 +44,7 @@ pub fn call(name: &str, inputs: &[Operand], attrs: AttrMap) -> Result<Vec<Tensor
 
 /// The common type of operands, as PyTorch chooses it.
 pub fn common(operands: &[Operand]) -> DType {
-    let (mut tensors, mut scalars) = (Vec::new(), Vec::new());
+    let (mut tensors, mut scalars) = (SmallVec::<[(DType, bool); 4]>::new(), SmallVec::<[Scalar; 4]>::new());
     for operand in operands {
         match operand {
             Operand::Tensor(t) => tensors.push((t.dtype(), t.rank() == 0)),
@@ -53,22 +54,51 @@ pub fn common(operands: &[Operand]) -> DType {
     result_type(&tensors, &scalars)
 }
 
-/// Calls `f` with a tensor on the left: a number there becomes a 0-d tensor of the common type.
-#[inline]
-pub(super) fn left<'a>(
-    x: Operand<'a>,
-    y: Operand<'a>,
-    f: impl FnOnce(&Tensor, Operand<'a>) -> Result<Tensor>,
-) -> Result<Tensor> {
+/// Both operands in their common type.
+pub(super) fn promoted(x: Operand, y: Operand) -> Result<(Tensor, Tensor)> {
+    converted(x, y, common(&[x, y]))
+}
+
+/// Both operands in their common type, which is `float32` for types without fractions.
+pub(super) fn promoted_float(x: Operand, y: Operand) -> Result<(Tensor, Tensor)> {
+    let to = common(&[x, y]);
+    converted(x, y, if to.is_float() { to } else { DType::F32 })
+}
+
+fn converted(x: Operand, y: Operand, to: DType) -> Result<(Tensor, Tensor)> {
+    let device = |o: &Operand| match o {
+        Operand::Tensor(t) => Some(t.device()),
+        Operand::Scalar(_) => None,
+    };
+    let device = device(&x).or_else(|| device(&y)).unwrap_or_else(|| {
+        crate::init();
+        Device::CPU
+    });
+    Ok((as_tensor(x, to, device)?, as_tensor(y, to, device)?))
+}
+
+/// An operand as a tensor of type `to`.
+pub(super) fn as_tensor(x: Operand, to: DType, device: Device) -> Result<Tensor> {
     match x {
-        Operand::Tensor(x) => f(x, y),
-        Operand::Scalar(s) => {
-            crate::init();
-            let device = match y {
-                Operand::Tensor(t) => t.device(),
-                Operand::Scalar(_) => Device::CPU,
-            };
-            f(&Tensor::scalar(s, common(&[x, y]), device)?, y)
-        }
+        Operand::Tensor(t) => t.to_dtype(to),
+        Operand::Scalar(s) => Tensor::scalar(s, to, device),
     }
+}
+
+/// The op on operands of one type, else on both in their common type.
+#[inline]
+pub(super) fn binary(op: &dyn Op, x: Operand, y: Operand) -> Result<Tensor> {
+    if let (Operand::Tensor(x), Operand::Tensor(y)) = (x, y)
+        && x.dtype() == y.dtype()
+    {
+        return one(op, &[x, y]);
+    }
+    let (x, y) = promoted(x, y)?;
+    one(op, &[&x, &y])
+}
+
+/// As [`binary`], with types without fractions made floats.
+pub(super) fn binary_float(op: &dyn Op, x: Operand, y: Operand) -> Result<Tensor> {
+    let (x, y) = promoted_float(x, y)?;
+    one(op, &[&x, &y])
 }

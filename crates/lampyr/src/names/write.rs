@@ -1,0 +1,106 @@
+//! Running a form: in place, into `out`, or plainly.
+
+use lampyr_base::{Error, Result, TypeKind};
+use lampyr_runtime::{Tensor, is_grad_enabled};
+use smallvec::SmallVec;
+
+use super::call::Call;
+use super::signature::Role;
+use super::table::{Form, served};
+use super::value::{Output, Value};
+
+/// Runs a form on its arguments. In place and with `out`, the tensors written are the result.
+///
+/// # Errors
+/// What the function raises, and when a result cannot be written where it should go.
+pub fn run(form: &Form, call: &Call) -> Result<Output> {
+    if form.inplace {
+        return in_place(form, call);
+    }
+    for (at, param) in form.signature.params.iter().enumerate().filter(|(_, p)| served(p.role)) {
+        match param.role {
+            Role::Inplace if call.bool(at)? => return in_place(form, call),
+            Role::Out if call.given(at) => match call.values.get(at) {
+                Some(Value::Tensor(out)) => return into(form, call, &[out]),
+                Some(Value::Made(_)) => {
+                    return Err(Error::dtype("`out` is not a tensor of Lampyr").with_op(form.signature.name));
+                }
+                Some(Value::Tensors(all)) => return into(form, call, &all.iter().collect::<Vec<_>>()),
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+    (form.entry.run)(call).map_err(|e| e.with_op(form.signature.name))
+}
+
+fn in_place(form: &Form, call: &Call) -> Result<Output> {
+    let name = form.signature.name;
+    let target = call.tensor(form.receiver)?;
+    let made = match (form.entry.run)(call).map_err(|e| e.with_op(name))? {
+        Output::Tensor(made) => made,
+        _ => return Err(Error::internal("a function without one result in place").with_op(name)),
+    };
+    if !made.same(target) {
+        if made.shape() != target.shape() {
+            return Err(Error::shape(format!(
+                "a result of shape {:?} does not fit in place of {:?}",
+                made.shape(),
+                target.shape()
+            ))
+            .with_op(name)
+            .with_help("use the function that returns a new tensor"));
+        }
+        check_kind(&made, target).map_err(|e| e.with_op(name))?;
+        target.assign_(&made.to_dtype(target.dtype())?).map_err(|e| e.with_op(name))?;
+    }
+    Ok(Output::Tensor(target.clone()))
+}
+
+fn into(form: &Form, call: &Call, outs: &[&Tensor]) -> Result<Output> {
+    let name = form.signature.name;
+    if is_grad_enabled() && call.each_tensor().any(Tensor::requires_grad) {
+        return Err(Error::autograd("`out` and gradients do not go together, and an argument requires a gradient")
+            .with_op(name)
+            .with_help("leave `out` away, or call it in no_grad()"));
+    }
+    let made: SmallVec<[Tensor; 2]> = match (form.entry.run)(call).map_err(|e| e.with_op(name))? {
+        Output::Tensor(t) => SmallVec::from_iter([t]),
+        Output::Tensors(all) => all,
+        _ => return Err(Error::internal("a function without tensors has an `out`").with_op(name)),
+    };
+    if made.len() != outs.len() {
+        return Err(Error::value(format!("`out` has {} tensors", outs.len()))
+            .with_op(name)
+            .with_expected(format!("{}", made.len())));
+    }
+    for (made, out) in made.iter().zip(outs) {
+        check_kind(made, out).map_err(|e| e.with_op(name))?;
+        if made.shape() != out.shape() {
+            return Err(Error::shape(format!("`out` has shape {:?}, the result {:?}", out.shape(), made.shape()))
+                .with_op(name)
+                .with_expected("`out` of the shape of the result"));
+        }
+    }
+    for (made, out) in made.iter().zip(outs) {
+        out.assign_(&made.to_dtype(out.dtype())?).map_err(|e| e.with_op(name))?;
+    }
+    Ok(match outs {
+        [one] => Output::Tensor((*one).clone()),
+        many => Output::Tensors(many.iter().map(|t| (*t).clone()).collect()),
+    })
+}
+
+/// Whether a result may be written into a tensor: it must not lose its category (a float in an integer tensor).
+pub(crate) fn check_kind(made: &Tensor, target: &Tensor) -> Result<()> {
+    let rank = |t: &Tensor| match t.dtype().kind() {
+        TypeKind::Bool => 0,
+        TypeKind::Unsigned | TypeKind::Signed => 1,
+        TypeKind::Float => 2,
+    };
+    if rank(made) <= rank(target) {
+        return Ok(());
+    }
+    Err(Error::dtype(format!("a {} result cannot be kept in a {} tensor", made.dtype(), target.dtype()))
+        .with_help("cast the tensor, or use the function that returns a new one"))
+}
