@@ -271,6 +271,7 @@ def batch_norm(
     momentum: _float = 0.1,
     eps: _float = 1e-5,
 ) -> Tensor: ...
+
 _names: dict[str, dict[str, Callable[..., Any]]]
 
 def _return_type(name: str) -> type[tuple[Tensor, ...]] | None: ...

@@ -87,6 +87,7 @@ def test_the_stub_knows_what_the_module_has():
     stub = (Path(lp.__file__).parent / "_lampyr.pyi").read_text()
     missing = [name for name in dir(lp._lampyr) if not name.startswith("__") and f"{name}" not in stub]
     assert missing == []
+    stub += (Path(lp.__file__).parent / "_methods.pyi").read_text()
     missing = [name for name in dir(lp.Tensor) if not name.startswith("_") and f"def {name}(" not in stub]
     assert missing == []
 

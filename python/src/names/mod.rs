@@ -9,8 +9,8 @@ mod source;
 
 use std::ffi::CString;
 
-use lampyr::names::{Callable, Returns, Space, Table, table};
 use lampyr::Error;
+use lampyr::names::{Callable, Returns, Space, Table, table};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -45,9 +45,8 @@ pub fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let definition = definition(at, callable)?;
         if callable.is_method() {
             // SAFETY: the definition lives forever; the result is a new reference or null with an exception set.
-            let method = unsafe {
-                Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))?
-            };
+            let method =
+                unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))? };
             class.setattr(callable.name.as_str(), method)?;
             continue;
         }

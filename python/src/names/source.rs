@@ -221,9 +221,7 @@ fn list<T>(ob: &Bound<'_, PyAny>, one: impl Fn(&Bound<'_, PyAny>) -> Result<Opti
 /// The number in a tensor with one element, without axes and without history.
 fn zero_dim(ob: &Bound<'_, PyAny>) -> Result<Option<lampyr::Scalar>> {
     match ob.cast::<PyTensor>() {
-        Ok(t) if t.get().0.rank() == 0 && !t.get().0.requires_grad() => {
-            crate::tensor::scalar_of(&t.get().0).map(Some)
-        }
+        Ok(t) if t.get().0.rank() == 0 && !t.get().0.requires_grad() => crate::tensor::scalar_of(&t.get().0).map(Some),
         _ => Ok(None),
     }
 }

@@ -1,7 +1,7 @@
 //! Operators.
 
-use lampyr::functional::{self as f, Operand};
 use lampyr::Tensor;
+use lampyr::functional::{self as f, Operand};
 use pyo3::basic::CompareOp;
 use pyo3::prelude::*;
 

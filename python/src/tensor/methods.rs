@@ -1,7 +1,7 @@
 //! Shapes and types.
 
-use lampyr::functional as f;
 use lampyr::DType;
+use lampyr::functional as f;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 

@@ -9,8 +9,8 @@ mod shape;
 mod unary;
 
 pub use binary::{
-    add, bitwise_and, bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor, copy_, div, div_rounded, eq, fmod, ge,
-    gt, le, logical_and, logical_or, logical_xor, lt, maximum, minimum, mul, ne, pow, remainder, sub, where_,
+    add, bitwise_and, bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor, copy_, div, div_rounded, eq,
+    fmod, ge, gt, le, logical_and, logical_or, logical_xor, lt, maximum, minimum, mul, ne, pow, remainder, sub, where_,
 };
 pub use index::{Index, index, set_index};
 pub use nn::*;
@@ -23,4 +23,3 @@ use crate::names::Entry;
 
 /// The names of all families.
 pub(crate) const FAMILIES: &[&[Entry]] = &[unary::NAMES, binary::NAMES, reduce::NAMES];
-

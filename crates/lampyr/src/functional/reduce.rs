@@ -77,8 +77,11 @@ fn extreme(x: &Tensor, dims: &[i64], keepdim: bool, largest: bool) -> Result<Ten
     let axes = reduced(x, dims)?;
     let empty = if axes.is_empty() { x.is_empty() } else { axes.iter().any(|&a| x.shape()[a as usize] == 0) };
     if empty {
-        return Err(Error::index("the largest and smallest of no elements are not defined")
-            .with_inputs([format!("{}{:?}", x.dtype(), x.shape())]));
+        return Err(Error::index("the largest and smallest of no elements are not defined").with_inputs([format!(
+            "{}{:?}",
+            x.dtype(),
+            x.shape()
+        )]));
     }
     match largest {
         true => counted(&op::ReduceMax { axes, keepdims: keepdim }, x),
@@ -102,8 +105,11 @@ pub fn argmax(x: &Tensor, dim: Option<i64>, keepdim: bool, largest: bool) -> Res
         axis(x, dim)?;
     }
     if x.is_empty() && dim.is_none_or(|d| axis(x, d).is_ok_and(|a| x.shape()[a] == 0)) {
-        return Err(Error::index("the position of the largest of no elements is not defined")
-            .with_inputs([format!("{}{:?}", x.dtype(), x.shape())]));
+        return Err(Error::index("the position of the largest of no elements is not defined").with_inputs([format!(
+            "{}{:?}",
+            x.dtype(),
+            x.shape()
+        )]));
     }
     if x.rank() == 0 {
         return super::full(&[], Scalar::Int(0), DType::I64, x.device());

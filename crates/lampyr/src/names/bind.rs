@@ -162,8 +162,8 @@ fn refused<'a>(callable: &Callable, source: &impl Source<'a>, last: Option<(&'st
 fn came<'a>(callable: &Callable, source: &impl Source<'a>) -> String {
     let skip = usize::from(callable.is_method());
     let positional = (skip..source.positional()).map(|at| source.type_name(at));
-    let named = (0..source.named())
-        .map(|k| format!("{}={}", source.name(k), source.type_name(source.positional() + k)));
+    let named =
+        (0..source.named()).map(|k| format!("{}={}", source.name(k), source.type_name(source.positional() + k)));
     format!("({})", positional.chain(named).collect::<Vec<_>>().join(", "))
 }
 

@@ -145,8 +145,7 @@ pub struct Form {
 impl Form {
     fn new(entry: Entry, signature: Arc<Signature>, method: bool, inplace: bool) -> Form {
         let receiver = signature.receiver();
-        let mut form =
-            Form { entry, signature, order: Vec::new(), spread: None, receiver, method, inplace };
+        let mut form = Form { entry, signature, order: Vec::new(), spread: None, receiver, method, inplace };
         let params = &form.signature.params;
         let free = |p: &usize| !params[*p].keyword_only && !form.hides(*p);
         let lead = method.then_some(receiver);
@@ -296,8 +295,7 @@ impl Table {
                 }
             }
         }
-        let callables =
-            found.into_iter().map(|((space, name), forms)| Callable { name, space, forms }).collect();
+        let callables = found.into_iter().map(|((space, name), forms)| Callable { name, space, forms }).collect();
         Table { callables, faults }
     }
 
