@@ -269,6 +269,12 @@ ops! {
         random_normal: RandomNormal,
     }
 
+    /// Steps of optimisers.
+    optim {
+        adam_step: AdamStep,
+        sgd_step: SgdStep,
+    }
+
     /// Ops that the compiler makes; each carries the plain ops it stands for.
     fused {
         elementwise_chain: ElementwiseChain,

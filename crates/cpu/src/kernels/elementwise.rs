@@ -59,8 +59,9 @@ impl Kernel for ElementwiseKernel {
     }
 }
 
+/// Runs `expr` over operands of one shape, or of one element.
 #[inline(never)]
-fn general(launch: &Launch, expr: &ScalarExpr, tier: Tier) -> Result<()> {
+pub(super) fn general(launch: &Launch, expr: &ScalarExpr, tier: Tier) -> Result<()> {
     let Some(first) = launch.outputs.iter().flatten().next() else { return Ok(()) };
     let shape = &first.layout.shape;
     if launch.outputs.iter().flatten().any(|o| o.layout.shape != *shape) {

@@ -46,6 +46,7 @@ mod gather;
 mod known;
 mod norm_rows;
 pub(crate) mod operand;
+mod optim;
 mod pad;
 mod random;
 mod recurrence;
@@ -96,6 +97,8 @@ fn register_plain(table: &mut KernelTable) {
         RoiAlignGrad => &roi_align::RoiAlignGradKernel;
         SetSlice => &set_slice::SetSliceKernel;
         ShapeOf => &known::ShapeOfKernel;
+        AdamStep => &optim::StepKernel;
+        SgdStep => &optim::StepKernel;
         Softmax => &softmax::SoftmaxKernel;
         SumToShape => &reduce::ReduceKernel;
     }
