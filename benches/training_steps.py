@@ -123,7 +123,7 @@ def main():
         trainers = {name: Trainer(name, kind, args.threads) for name in ("lampyr", "torch")}
         times = {name: [] for name in trainers}
         inner = 2 if kind == "transformer" else 20
-        for name, trainer in trainers.items():
+        for trainer in trainers.values():
             for _ in range(3):
                 trainer.step()
             trainer.parts = dict.fromkeys(trainer.parts, 0.0)

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lampyr::{Dim, Runtime, Tensor};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::argument::required;
 use crate::error::{Result, run};
@@ -82,8 +82,20 @@ impl Graph {
     }
 
     /// Declares an output; the order of calls is that of the results.
-    fn mark_output(&self, py: Python<'_>, value: &Bound<'_, GraphValue>) -> Result<()> {
-        Ok(self.lock(py).mark_output(value.get().0.clone())?)
+    #[pyo3(signature = (value, name = None))]
+    fn mark_output(&self, py: Python<'_>, value: &Bound<'_, GraphValue>, name: Option<&str>) -> Result<()> {
+        let value = value.get().0.clone();
+        let mut graph = self.lock(py);
+        Ok(match name {
+            Some(name) => graph.mark_output_as(name, value)?,
+            None => graph.mark_output(value)?,
+        })
+    }
+
+    /// The graph as the bytes of an ONNX model.
+    fn to_onnx<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyBytes>> {
+        let ir = self.lock(py).to_ir()?;
+        Ok(PyBytes::new(py, &lampyr::onnx::export(&ir)?))
     }
 
     /// Checks the graph, and has it simplified and fused when it is compiled.

@@ -8,6 +8,7 @@ mod graph;
 mod interop;
 mod model;
 mod names;
+mod optim;
 mod runtime;
 mod tensor;
 mod user_op;
@@ -30,6 +31,7 @@ mod _lampyr {
     use crate::model::{Check, Explanation, Model, ModelMemory, Port, Problem, check_onnx, load_onnx};
     #[pymodule_export]
     use crate::names::return_type;
+    use crate::optim::{adam_step, sgd_step};
     #[pymodule_export]
     use crate::runtime::{
         OpInfo, call_op, empty_cache, get_num_threads, memory_stats, ops, set_memory_limit, set_num_threads,

@@ -87,7 +87,8 @@ pub struct Graph {
     builder: GraphBuilder,
     /// Inputs in the order of the builder: those of the caller and the weights.
     slots: Vec<Option<Weight>>,
-    marked: usize,
+    /// Names of the outputs.
+    marked: Vec<String>,
     optimize: bool,
 }
 
@@ -101,7 +102,7 @@ impl Graph {
     /// An empty graph.
     pub fn new() -> Graph {
         crate::init();
-        Graph { builder: GraphBuilder::new("graph"), slots: Vec::new(), marked: 0, optimize: false }
+        Graph { builder: GraphBuilder::new("graph"), slots: Vec::new(), marked: Vec::new(), optimize: false }
     }
 
     fn free(&self, name: &str) -> Result<()> {
@@ -195,8 +196,17 @@ impl Graph {
     /// # Errors
     /// When the value belongs to another graph.
     pub fn mark_output(&mut self, value: GraphValue) -> Result<()> {
-        self.builder.output(&format!("output_{}", self.marked), &value.0)?;
-        self.marked += 1;
+        let name = format!("output_{}", self.marked.len());
+        self.mark_output_as(&name, value)
+    }
+
+    /// Declares an output with a name of its own.
+    ///
+    /// # Errors
+    /// When the value belongs to another graph.
+    pub fn mark_output_as(&mut self, name: &str, value: GraphValue) -> Result<()> {
+        self.builder.output(name, &value.0)?;
+        self.marked.push(name.to_string());
         Ok(())
     }
 
@@ -216,7 +226,7 @@ impl Graph {
     /// # Errors
     /// When there is no output.
     pub fn to_ir(&self) -> Result<lampyr_ir::Graph> {
-        if self.marked == 0 {
+        if self.marked.is_empty() {
             return Err(Error::graph("the graph has no output").with_help("call mark_output"));
         }
         let body = self.builder.graph();
@@ -233,8 +243,8 @@ impl Graph {
                 }
             });
         }
-        for (i, var) in b.inline(body, &inputs)?.iter().enumerate() {
-            b.output(&format!("output_{i}"), var)?;
+        for (name, var) in self.marked.iter().zip(b.inline(body, &inputs)?) {
+            b.output(name, &var)?;
         }
         let mut graph = b.finish();
         if self.optimize {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import lampyr
 from lampyr import Tensor, zeros_like
+from lampyr._lampyr import _adam_step
 from lampyr.errors import InvalidValueError
 from lampyr.optim.optimizer import Optimizer, Params, check, number
 
@@ -63,26 +63,35 @@ class Adam(Optimizer):
             if group["amsgrad"]:
                 state["max_exp_avg_sq"] = zeros_like(p)
 
-    def _update(self, p: Tensor, grad: Tensor, state: dict[str, Any], options: dict[str, Any]) -> None:
-        lr, decay = number(options["lr"]), options["weight_decay"]
-        beta1, beta2 = options["betas"]
-        state["step"] += 1
-        step = state["step"]
-        if options["maximize"]:
-            grad = -grad
-        if decay and options["decoupled_weight_decay"]:
-            p.mul_(1 - lr * decay)
-        elif decay:
-            grad = grad.add(p, alpha=decay)
-        mean, square = state["exp_avg"], state["exp_avg_sq"]
-        mean.mul_(beta1).add_(grad, alpha=1 - beta1)
-        square.mul_(beta2).add_(grad * grad, alpha=1 - beta2)
-        if options["amsgrad"]:
-            largest = state["max_exp_avg_sq"]
-            largest.copy_(lampyr.call_op("maximum", largest, square))
-            square = largest
-        root = square.sqrt().div_(math.sqrt(1 - beta2**step)).add_(options["eps"])
-        p.sub_(mean / root, alpha=lr / (1 - beta1**step))
+    def _update(
+        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], states: list[dict[str, Any]]
+    ) -> None:
+        lr, decay, amsgrad = number(group["lr"]), float(group["weight_decay"]), bool(group["amsgrad"])
+        beta1, beta2 = map(float, group["betas"])
+        decoupled = group["decoupled_weight_decay"]
+        keep = 1 - lr * decay if decoupled else 1.0
+        known: dict[float, tuple[float, float, float]] = {}
+        numbers = []
+        for state in states:
+            step = state["step"] + 1
+            if step not in known:
+                known[step] = lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step), keep
+            numbers.append(known[step])
+        _adam_step(
+            params,
+            grads,
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [state["max_exp_avg_sq"] for state in states] if amsgrad else [],
+            numbers,
+            (beta1, beta2),
+            float(group["eps"]),
+            0.0 if decoupled else decay,
+            amsgrad,
+            bool(group["maximize"]),
+        )
+        for state in states:
+            state["step"] += 1
 
 
 class AdamW(Adam):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import lampyr
-from lampyr import Tensor, enable_grad, no_grad, zeros_like
+from lampyr import Tensor, enable_grad, zeros_like
 from lampyr.errors import InvalidValueError, StateDictError
 from lampyr.nn.hooks import RemovableHandle, add
 
@@ -42,8 +42,8 @@ def register_optimizer_step_post_hook(hook: Callable[..., Any]) -> RemovableHand
 class Optimizer:
     """Base of optimisers.
 
-    A subclass gives ``_update``, which changes one parameter and its state, and ``_prepare``, which makes that state
-    and raises whatever can be raised before anything has changed.
+    A subclass gives ``_update``, which changes the parameters of a group that have gradients and their states, and
+    ``_prepare``, which makes the state of one parameter.
     """
 
     AUTO_EVAL_AFTER_STEP = False
@@ -133,30 +133,27 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        with no_grad():
-            work = []
-            for group in self.param_groups:
-                options = self._options(group)
-                for p in group["params"]:
-                    grad = p.grad
-                    if grad is not None:
-                        state = self.state[p]
-                        self._prepare(p, state, group)
-                        work.append((p, grad, state, options))
-            for item in work:
-                self._update(*item)
+        work = []
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            states = [self.state[p] for p in params]
+            for p, state in zip(params, states, strict=True):
+                self._prepare(p, state, group)
+                _check_state(p, state)
+            work.append((group, params, states))
+        for group, params, states in work:
+            if params:
+                self._update(group, params, [cast(Tensor, p.grad) for p in params], states)
         for hook in [*_after_all.values(), *self._step_post_hooks.values()]:
             hook(self, () if closure is None else (closure,), {})
         return loss
 
-    def _options(self, group: dict[str, Any]) -> dict[str, Any]:
-        """What ``_update`` needs to know of a group."""
-        return group
-
     def _prepare(self, p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         """Makes the first state of a parameter."""
 
-    def _update(self, p: Tensor, grad: Tensor, state: dict[str, Any], options: dict[str, Any]) -> None:
+    def _update(
+        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], states: list[dict[str, Any]]
+    ) -> None:
         raise NotImplementedError(f"{type(self).__name__} has no step")
 
     def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
@@ -208,6 +205,15 @@ class Optimizer:
             {**mine, **copy.deepcopy({k: v for k, v in theirs.items() if k != "params"}), "params": mine["params"]}
             for mine, theirs in zip(self.param_groups, saved, strict=True)
         ]
+
+
+def _check_state(p: Tensor, state: dict[str, Any]) -> None:
+    for key, value in state.items():
+        if isinstance(value, Tensor) and value.ndim and (value.shape != p.shape or value.dtype != p.dtype):
+            raise StateDictError(
+                f"{key} is {value.dtype}{list(value.shape)} where the parameter is {p.dtype}{list(p.shape)}",
+                help="make the optimizer after changing the type of a module",
+            )
 
 
 def _out(key: str, value: Any) -> Any:

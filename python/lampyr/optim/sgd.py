@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lampyr import Tensor
+from lampyr import Tensor, zeros_like
+from lampyr._lampyr import _sgd_step
 from lampyr.errors import InvalidValueError
 from lampyr.optim.optimizer import Optimizer, Params, check, number
 
@@ -48,17 +49,27 @@ class SGD(Optimizer):
         }
         super().__init__(params, defaults)
 
-    def _update(self, p: Tensor, grad: Tensor, state: dict[str, Any], options: dict[str, Any]) -> None:
-        momentum, decay = options["momentum"], number(options["weight_decay"])
-        if options["maximize"]:
-            grad = -grad
-        if decay:
-            grad = grad.add(p, alpha=decay)
+    def _update(
+        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], states: list[dict[str, Any]]
+    ) -> None:
+        momentum = float(group["momentum"])
+        first = ["momentum_buffer" not in state for state in states]
+        buffers = []
         if momentum:
-            buffer = state.get("momentum_buffer")
-            if buffer is None:
-                buffer = state["momentum_buffer"] = grad.clone()
-            else:
-                buffer.mul_(momentum).add_(grad, alpha=1 - options["dampening"])
-            grad = grad.add(buffer, alpha=momentum) if options["nesterov"] else buffer
-        p.sub_(grad, alpha=number(options["lr"]))
+            buffers = [
+                zeros_like(p) if new else s["momentum_buffer"] for p, s, new in zip(params, states, first, strict=True)
+            ]
+        _sgd_step(
+            params,
+            grads,
+            buffers,
+            first,
+            number(group["lr"]),
+            momentum,
+            float(group["dampening"]),
+            number(group["weight_decay"]),
+            group["nesterov"],
+            group["maximize"],
+        )
+        for state, buffer in zip(states, buffers, strict=False):
+            state["momentum_buffer"] = buffer
