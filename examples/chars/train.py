@@ -57,7 +57,7 @@ def read():
     return "".join(c for c in text if c in names)
 
 
-def sample(model, start, names, count, context, random, temperature=0.7):
+def sample(model, start, names, count, context, random, temperature=0.5):
     """``count`` characters after ``start``."""
     text = [names.index(c) for c in start]
     model.eval()
@@ -73,7 +73,7 @@ def sample(model, start, names, count, context, random, temperature=0.7):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--context", type=int, default=64)
     parser.add_argument("--width", type=int, default=96)
