@@ -86,10 +86,11 @@ impl Graph {
     fn mark_output(&self, py: Python<'_>, value: &Bound<'_, GraphValue>, name: Option<&str>) -> Result<()> {
         let value = value.get().0.clone();
         let mut graph = self.lock(py);
-        Ok(match name {
+        match name {
             Some(name) => graph.mark_output_as(name, value)?,
             None => graph.mark_output(value)?,
-        })
+        }
+        Ok(())
     }
 
     /// The graph as the bytes of an ONNX model.

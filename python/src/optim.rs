@@ -62,8 +62,7 @@ pub fn adam_step(
     amsgrad: bool,
     maximize: bool,
 ) -> Result<()> {
-    let [params, grads, means, squares, largest] =
-        [&params, &grads, &means, &squares, &largest].map(|tensors| list(tensors));
+    let [params, grads, means, squares, largest] = [&params, &grads, &means, &squares, &largest].map(list);
     let op = AdamStep { beta1: betas.0, beta2: betas.1, eps, weight_decay, amsgrad, maximize };
     let mut work = Vec::with_capacity(params.len());
     let mut made: Vec<((f64, f64, f64), lampyr::DType, [Tensor; 3])> = Vec::new();
@@ -110,15 +109,16 @@ pub fn sgd_step(
     nesterov: bool,
     maximize: bool,
 ) -> Result<()> {
-    let [params, grads, buffers] = [&params, &grads, &buffers].map(|tensors| list(tensors));
+    let [params, grads, buffers] = [&params, &grads, &buffers].map(list);
     let mut work = Vec::with_capacity(params.len());
     let mut rates: Vec<Tensor> = Vec::new();
     for (i, p) in params.iter().enumerate() {
         let rate = match rates.iter().find(|r| r.dtype() == p.dtype()) {
             Some(rate) => rate.clone(),
             None => {
-                rates.push(number(lr, p)?);
-                number(lr, p)?
+                let rate = number(lr, p)?;
+                rates.push(rate.clone());
+                rate
             }
         };
         let mut inputs = vec![p.clone(), take(&grads, i, "grads")?.clone()];

@@ -15,7 +15,9 @@ use crate::tensor::Tensor;
 /// When recording is on, when shapes or types do not fit, or when elements of a target share memory.
 pub fn check_update(op: &dyn Op, inputs: &[&Tensor], targets: &[usize]) -> Result<()> {
     if is_grad_enabled() {
-        return Err(Error::autograd("an update in place is not recorded").with_op(op.name()).with_help("use no_grad()"));
+        return Err(Error::autograd("an update in place is not recorded")
+            .with_op(op.name())
+            .with_help("use no_grad()"));
     }
     let facts: SmallVec<[Fact; 8]> = inputs.iter().map(|t| t.fact()).collect();
     let refs: SmallVec<[&Fact; 8]> = facts.iter().collect();
@@ -53,8 +55,7 @@ pub fn update(op: &dyn Op, inputs: &[&Tensor], targets: &[usize]) -> Result<()> 
     {
         let args: SmallVec<[Arg; 8]> = inputs.iter().map(|t| t.arg()).collect();
         let outputs: SmallVec<[Option<Arg>; 4]> = targets.iter().map(|&i| Some(inputs[i].arg())).collect();
-        let launch =
-            Launch { op, inputs: &args, outputs: &outputs, workspace: None, packed: &[], backend: &*backend };
+        let launch = Launch { op, inputs: &args, outputs: &outputs, workspace: None, packed: &[], backend: &*backend };
         if kernel.workspace(op, &infos, &outs) == 0 {
             backend.enqueue(kernel, &launch)?;
             targets.iter().for_each(|&i| inputs[i].storage().bump());
