@@ -221,6 +221,13 @@ class _Adaptive(Module):
         super().__init__()
         self.output_size = output_size
 
+    def _sizes(self, input: Tensor) -> Any:
+        """The sizes wanted; None is that of the input."""
+        if isinstance(self.output_size, int):
+            return self.output_size
+        wanted = tuple(self.output_size)
+        return tuple(input.shape[i - len(wanted)] if size is None else size for i, size in enumerate(wanted))
+
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"
 
@@ -235,42 +242,42 @@ class AdaptiveAvgPool1d(_Adaptive):
     """Means of windows of ``[N, C, L]``, as many as ``output_size`` says."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.adaptive_avg_pool1d(input, self.output_size)
+        return F.adaptive_avg_pool1d(input, self._sizes(input))
 
 
 class AdaptiveMaxPool1d(_AdaptiveMax):
     """Largest elements in windows of ``[N, C, L]``, as many as ``output_size`` says."""
 
     def forward(self, input: Tensor) -> Any:
-        return F.adaptive_max_pool1d(input, self.output_size, self.return_indices)
+        return F.adaptive_max_pool1d(input, self._sizes(input), self.return_indices)
 
 
 class AdaptiveAvgPool2d(_Adaptive):
     """Means of windows of ``[N, C, H, W]``, as many as ``output_size`` says."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.adaptive_avg_pool2d(input, self.output_size)
+        return F.adaptive_avg_pool2d(input, self._sizes(input))
 
 
 class AdaptiveMaxPool2d(_AdaptiveMax):
     """Largest elements in windows of ``[N, C, H, W]``, as many as ``output_size`` says."""
 
     def forward(self, input: Tensor) -> Any:
-        return F.adaptive_max_pool2d(input, self.output_size, self.return_indices)
+        return F.adaptive_max_pool2d(input, self._sizes(input), self.return_indices)
 
 
 class AdaptiveAvgPool3d(_Adaptive):
     """Means of windows of ``[N, C, D, H, W]``, as many as ``output_size`` says."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.adaptive_avg_pool3d(input, self.output_size)
+        return F.adaptive_avg_pool3d(input, self._sizes(input))
 
 
 class AdaptiveMaxPool3d(_AdaptiveMax):
     """Largest elements in windows of ``[N, C, D, H, W]``, as many as ``output_size`` says."""
 
     def forward(self, input: Tensor) -> Any:
-        return F.adaptive_max_pool3d(input, self.output_size, self.return_indices)
+        return F.adaptive_max_pool3d(input, self._sizes(input), self.return_indices)
 
 
 class _Fractional(Module):
