@@ -31,6 +31,7 @@ mod _lampyr {
     use crate::model::{Check, Explanation, Model, ModelMemory, Port, Problem, check_onnx, load_onnx};
     #[pymodule_export]
     use crate::names::return_type;
+    #[pymodule_export]
     use crate::optim::{adam_step, sgd_step};
     #[pymodule_export]
     use crate::runtime::{
