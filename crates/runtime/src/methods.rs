@@ -316,9 +316,7 @@ impl Tensor {
     /// A row-major copy that is part of the history.
     pub fn duplicate(&self) -> Result<Tensor> {
         let copy = self.copy_contiguous()?;
-        if crate::tape::is_grad_enabled() && self.requires_grad() {
-            copy.autograd().edge = self.edge()?;
-        }
+        crate::eager::record::record_identity(self, &copy)?;
         Ok(copy)
     }
 

@@ -3,7 +3,7 @@
 mod builder;
 mod fallback;
 mod fast;
-mod record;
+pub(crate) mod record;
 mod sequence;
 
 pub use builder::{EagerBuilder, Maybe, Sequence, Value};
@@ -13,7 +13,7 @@ use lampyr_base::{DType, Error, Layout, Result, ResultExt, Shape};
 use lampyr_ir::{Class, Fact, Facts, Op, Saves};
 use smallvec::SmallVec;
 
-use crate::tape::{is_grad_enabled, no_grad};
+use crate::tape::{no_grad, recording};
 use crate::tensor::Tensor;
 use crate::trace;
 
@@ -41,7 +41,7 @@ pub(crate) fn run_and_record(op: &dyn Op, inputs: &[&Tensor]) -> Result<Outputs>
         .with_op(op.name())
         .with_help("move them to one device first"));
     }
-    let edges = if is_grad_enabled() { record::edges(op, inputs)? } else { None };
+    let edges = if recording() { record::edges(op, inputs)? } else { None };
     let saves = match &edges {
         Some(edges) => op.saves_for(&edges.iter().map(Option::is_some).collect::<SmallVec<[bool; 4]>>()),
         None => Saves::NOTHING,
@@ -49,7 +49,7 @@ pub(crate) fn run_and_record(op: &dyn Op, inputs: &[&Tensor]) -> Result<Outputs>
     let hidden = edges.is_some();
     let outputs = compute(op, inputs, &|k| hidden && saves.outputs >> k.min(31) & 1 == 1)?;
     if let Some(edges) = edges {
-        record::record(op, inputs, &outputs, edges, saves);
+        record::record(op, inputs, &outputs, edges, saves)?;
     }
     if op.class() == Class::View
         && let (Some(Some(out)), Some(base)) = (outputs.first(), inputs.first())
