@@ -10,7 +10,7 @@ mod tape;
 mod tensor;
 pub mod trace;
 
-pub use eager::{EagerBuilder, Sequence, Value, apply};
+pub use eager::{EagerBuilder, Sequence, Value, apply, apply_one};
 pub use methods::Operand;
 pub use promote::{Scalar, promote_types, result_type};
 pub use storage::Storage;

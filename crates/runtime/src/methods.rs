@@ -4,18 +4,9 @@ use lampyr_base::{DType, Dim, Error, Result};
 use lampyr_ir::Op;
 use lampyr_ops::build::*;
 
-use crate::eager::apply;
+pub(crate) use crate::eager::apply_one as one;
 use crate::promote::{Scalar, result_type};
 use crate::tensor::Tensor;
-
-/// Applies an op with one visible output.
-pub(crate) fn one(op: &dyn Op, inputs: &[&Tensor]) -> Result<Tensor> {
-    let mut made = apply(op, inputs)?;
-    if made.is_empty() {
-        return Err(Error::internal("an op made no output").with_op(op.name()));
-    }
-    Ok(made.swap_remove(0))
-}
 
 fn dims(shape: &[usize]) -> Vec<Dim> {
     shape.iter().map(|&d| Dim::from(d)).collect()

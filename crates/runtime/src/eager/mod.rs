@@ -31,6 +31,34 @@ pub fn apply(op: &dyn Op, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 2]>> {
         .collect()
 }
 
+/// The first output of `op`, as [`apply`] makes it.
+pub fn apply_one(op: &dyn Op, inputs: &[&Tensor]) -> Result<Tensor> {
+    if op.class() == Class::Elementwise
+        && same_device(inputs)
+        && let Some(made) = fast::elementwise(op, inputs)?
+    {
+        if recording()
+            && let Some(edges) = record::edges(op, inputs)?
+        {
+            let needs: SmallVec<[bool; 4]> = edges.iter().map(Option::is_some).collect();
+            let made = [Some(made)];
+            record::record(op, inputs, &made, edges, op.saves_for(&needs))?;
+            let [made] = made;
+            return made.ok_or_else(|| Error::internal("an output was not made").with_op(op.name()));
+        }
+        return Ok(made);
+    }
+    let mut made = apply(op, inputs)?;
+    if made.is_empty() {
+        return Err(Error::internal("an op made no output").with_op(op.name()));
+    }
+    Ok(made.swap_remove(0))
+}
+
+fn same_device(inputs: &[&Tensor]) -> bool {
+    inputs.split_first().is_none_or(|(first, rest)| rest.iter().all(|t| t.device() == first.device()))
+}
+
 pub(crate) fn run_and_record(op: &dyn Op, inputs: &[&Tensor]) -> Result<Outputs> {
     if let Some(other) = inputs.iter().find(|t| t.device() != inputs[0].device()) {
         return Err(Error::device(format!(

@@ -5,9 +5,9 @@ use lampyr_ir::{Gradient, Op, OpRef, Saves};
 use lampyr_ops::build::Identity;
 use smallvec::SmallVec;
 
-use super::Outputs;
 use crate::tape::{
-    Chained, Edge, GradCell, Meta, Node, Rule, SavedSet, SavedTensor, note_place, recorded, recording, release,
+    Chained, Edge, GradCell, Inputs, Meta, Node, Rule, Saved, SavedSet, SavedTensor, note_place, recorded, recording,
+    release,
 };
 use crate::tensor::{Autograd, Tensor, ViewOf};
 
@@ -25,35 +25,56 @@ pub(super) fn edges(op: &dyn Op, inputs: &[&Tensor]) -> Result<Option<Edges>> {
     Ok((any && !matches!(op.gradient(), Gradient::None(_))).then_some(all))
 }
 
-/// Hangs a node for `op` on the outputs.
-pub(super) fn record(op: &dyn Op, inputs: &[&Tensor], outputs: &Outputs, edges: Edges, saves: Saves) -> Result<()> {
+#[inline(never)]
+fn keep(inputs: &[&Tensor], outputs: &[Option<Tensor>], edges: &[Option<Edge>], saves: Saves) -> Result<Saved> {
     let keep = |mask: u32, i: usize| mask >> i.min(31) & 1 == 1;
-    let mut saved = SavedSet::default();
+    let mut set = SavedSet { inputs: SmallVec::new(), outputs: SmallVec::new() };
     if saves.inputs != 0 {
         for (i, t) in inputs.iter().enumerate() {
-            let kept = keep(saves.inputs, i).then(|| SavedTensor::of(t, edges[i].clone())).transpose()?;
-            saved.inputs.push(kept);
+            let edge = || edges.get(i).cloned().flatten();
+            set.inputs.push(keep(saves.inputs, i).then(|| SavedTensor::of(t, edge())).transpose()?);
         }
     }
     if saves.outputs != 0 {
         for (k, t) in outputs.iter().enumerate() {
             let kept = t.as_ref().filter(|_| keep(saves.outputs, k)).map(|t| SavedTensor::of(t, None)).transpose()?;
-            saved.outputs.push(kept);
+            set.outputs.push(kept);
         }
+    }
+    Ok(Saved::Kept(Arc::new(set)))
+}
+
+/// Hangs a node for `op` on the outputs.
+pub(super) fn record(
+    op: &dyn Op,
+    inputs: &[&Tensor],
+    outputs: &[Option<Tensor>],
+    edges: Edges,
+    saves: Saves,
+) -> Result<()> {
+    let saved = if saves == Saves::NOTHING { Saved::Nothing } else { keep(inputs, outputs, &edges, saves)? };
+    let (single, inputs) = match outputs {
+        [Some(out)] if inputs.iter().all(|t| t.dtype() == out.dtype() && t.shape() == out.shape()) => {
+            (true, Inputs::AsOutput)
+        }
+        _ => (false, Inputs::Each(inputs.iter().map(|t| Meta::of(t)).collect())),
+    };
+    let mut metas = SmallVec::new();
+    if let (true, Some(Some(out))) = (single, outputs.first()) {
+        metas.push(Meta::of(out));
+    } else {
+        metas.extend(outputs.iter().map(|t| match t {
+            Some(t) => Meta::of(t),
+            None => Meta { dtype: lampyr_base::DType::Bool, shape: lampyr_base::Shape::new() },
+        }));
     }
     let node = Arc::new(Node {
         rule: Rule::Op(op.to_ref()),
         age: Node::next_age(),
         edges,
-        inputs: inputs.iter().map(|t| Meta::of(t)).collect(),
-        outputs: outputs
-            .iter()
-            .map(|t| match t {
-                Some(t) => Meta::of(t),
-                None => Meta { dtype: lampyr_base::DType::Bool, shape: lampyr_base::Shape::new() },
-            })
-            .collect(),
-        saved: Mutex::new(Some(saved)),
+        inputs,
+        outputs: metas,
+        saved: Mutex::new(saved),
         extra: OnceLock::new(),
     });
     note_place(&node);
@@ -72,10 +93,7 @@ pub(crate) fn record_identity(x: &Tensor, out: &Tensor) -> Result<()> {
     }
     match edges(&Identity, &[x])? {
         None => Ok(()),
-        Some(edges) => {
-            let outputs: Outputs = smallvec::smallvec![Some(out.clone())];
-            record(&Identity, &[x], &outputs, edges, Identity.saves())
-        }
+        Some(edges) => record(&Identity, &[x], &[Some(out.clone())], edges, Identity.saves()),
     }
 }
 
@@ -94,7 +112,7 @@ fn record_view(op: &OpRef, base: &Tensor, view: &Tensor) -> Result<Option<Edge>>
     recorded(|| {
         let Some(edges) = edges(&**op, &[base])? else { return Ok(None) };
         let probe = view.detach();
-        record(&**op, &[base], &smallvec::smallvec![Some(probe.clone())], edges, op.saves())?;
+        record(&**op, &[base], &[Some(probe.clone())], edges, op.saves())?;
         let edge = probe.autograd().edge.clone();
         Ok(edge)
     })

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use lampyr_base::{Error, Result};
 
-use super::node::{Edge, Meta, Node, Rule, SavedSet, freed};
+use super::node::{Edge, Inputs, Meta, Node, Rule, Saved, freed};
 use super::saved::SavedTensor;
 use super::{GradFn, recording};
 use crate::tensor::Tensor;
@@ -102,9 +102,9 @@ pub fn record_function(
         rule: Rule::Function(function),
         age: Node::next_age(),
         edges,
-        inputs: inputs.iter().map(|t| Meta::of(t)).collect(),
+        inputs: Inputs::Each(inputs.iter().map(|t| Meta::of(t)).collect()),
         outputs: outputs.iter().map(|(t, _)| Meta::of(t)).collect(),
-        saved: Mutex::new(Some(SavedSet::default())),
+        saved: Mutex::new(Saved::Nothing),
         extra: OnceLock::new(),
     });
     super::note_place(&node);

@@ -21,7 +21,7 @@ pub use mode::{
     push_saved_hooks, set_detect_anomaly, set_grad_enabled, set_inference_mode, with_grad_mode,
 };
 pub(crate) use mode::{recorded, recording};
-pub(crate) use node::{Edge, GradCell, Meta, Node, Rule, SavedSet};
+pub(crate) use node::{Edge, GradCell, Inputs, Meta, Node, Rule, Saved, SavedSet};
 pub(crate) use release::{Chained, release};
 pub(crate) use saved::SavedTensor;
 pub use saved::{Packed, SavedHooks};

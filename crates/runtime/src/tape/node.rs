@@ -62,11 +62,28 @@ impl Meta {
     }
 }
 
-/// Tensors kept for the gradient; empty when the rule needs none.
-#[derive(Default)]
+/// Tensors kept for the gradient.
 pub(crate) struct SavedSet {
     pub inputs: SmallVec<[Option<SavedTensor>; 2]>,
     pub outputs: SmallVec<[Option<SavedTensor>; 1]>,
+}
+
+/// What a node keeps.
+pub(crate) enum Saved {
+    /// The rule needs nothing.
+    Nothing,
+    /// Some inputs and outputs.
+    Kept(Arc<SavedSet>),
+    /// A backward pass freed it.
+    Freed,
+}
+
+/// What the inputs of a node looked like.
+pub(crate) enum Inputs {
+    /// Each as the only output.
+    AsOutput,
+    /// One by one.
+    Each(Box<[Meta]>),
 }
 
 /// How a node computes the gradients of its inputs.
@@ -83,10 +100,9 @@ pub(crate) struct Node {
     /// Creation order: a node is older than every node that reads its outputs.
     pub age: u64,
     pub edges: SmallVec<[Option<Edge>; 2]>,
-    pub inputs: SmallVec<[Meta; 2]>,
+    pub inputs: Inputs,
     pub outputs: SmallVec<[Meta; 1]>,
-    /// `None` after a backward pass freed it.
-    pub saved: Mutex<Option<SavedSet>>,
+    pub saved: Mutex<Saved>,
     /// Hooks and other things that few nodes have.
     pub extra: OnceLock<Box<Mutex<Extra>>>,
 }
@@ -97,7 +113,15 @@ impl Node {
         AGE.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub fn saved(&self) -> MutexGuard<'_, Option<SavedSet>> {
+    /// What input `i` looked like.
+    pub fn input(&self, i: usize) -> Option<&Meta> {
+        match &self.inputs {
+            Inputs::AsOutput => self.outputs.first(),
+            Inputs::Each(all) => all.get(i),
+        }
+    }
+
+    pub fn saved(&self) -> MutexGuard<'_, Saved> {
         self.saved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -120,7 +144,10 @@ impl Node {
 
     /// Copies the inputs kept by this node out of memory that is about to change.
     pub fn keep_before_change(&self, storage: &Arc<crate::storage::Storage>) -> Result<()> {
-        if let Some(set) = self.saved().as_mut() {
+        // A walk that reads the set at this moment finds the change by the version.
+        if let Saved::Kept(set) = &mut *self.saved()
+            && let Some(set) = Arc::get_mut(set)
+        {
             for saved in set.inputs.iter_mut().flatten().filter(|s| s.is_current(storage)) {
                 saved.copy_out()?;
             }
@@ -144,7 +171,10 @@ impl Drop for Node {
         for edge in self.edges.drain(..).flatten() {
             release(Chained::Edge(edge));
         }
-        if let Some(saved) = self.saved.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+        let saved = self.saved.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Saved::Kept(saved) = std::mem::replace(saved, Saved::Freed)
+            && let Some(saved) = Arc::into_inner(saved)
+        {
             for edge in saved.inputs.into_iter().chain(saved.outputs).flatten().filter_map(|s| s.edge) {
                 release(Chained::Edge(edge));
             }

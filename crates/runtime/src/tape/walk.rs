@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::GradOptions;
 use super::anomaly;
 use super::hooks::{Extra, Grads, lock};
-use super::node::{Edge, GradCell, Meta, Node, Rule, SavedSet, freed};
+use super::node::{Edge, GradCell, Meta, Node, Rule, Saved as Kept, SavedSet, freed};
 use crate::eager::EagerBuilder;
 use crate::methods::one;
 use crate::tensor::Tensor;
@@ -238,18 +238,16 @@ impl Walk {
         let keep = self.options.retain_graph || self.options.create_graph;
         let mut made = match &node.rule {
             Rule::Op(op) => {
-                let mut saved = node.saved();
-                if keep || saved.as_ref().is_none_or(|s| s.inputs.is_empty() && s.outputs.is_empty()) {
-                    by_op(node, op, saved.as_ref(), &grads, needs)?
-                } else {
-                    let set = saved.take();
-                    drop(saved);
-                    let made = by_op(node, op, set.as_ref(), &grads, needs);
-                    if made.is_err() {
-                        *node.saved() = set;
-                    }
-                    made?
+                let saved = match &*node.saved() {
+                    Kept::Nothing => None,
+                    Kept::Freed => return Err(freed(op.name())),
+                    Kept::Kept(set) => Some(set.clone()),
+                };
+                let made = by_op(node, op, saved.as_deref(), &grads, needs)?;
+                if !keep && saved.is_some() {
+                    *node.saved() = Kept::Freed;
                 }
+                made
             }
             Rule::Function(function) => {
                 let made = function.backward(&grads, needs)?;
@@ -324,28 +322,29 @@ fn by_op(
     grads: &[Option<Tensor>],
     needs: &[bool],
 ) -> Result<Grads> {
-    let set = saved.ok_or_else(|| freed(op.name()))?;
     let mut b = EagerBuilder::on(grads.iter().flatten().next().map_or(lampyr_base::Device::CPU, Tensor::device));
     let name = op.name();
-    let unpack = |s: &Option<super::saved::SavedTensor>, own: Option<Edge>| {
-        s.as_ref().map(|s| s.unpack(name, own).map(|t| t.var())).transpose()
-    };
-    let mut inputs: SmallVec<[Option<Var>; 4]> =
-        set.inputs.iter().map(|s| unpack(s, None)).collect::<Result<SmallVec<_>>>()?;
-    inputs.resize(node.inputs.len(), None);
+    let mut inputs: SmallVec<[Option<Var>; 4]> = SmallVec::new();
     let mut outputs: SmallVec<[Option<Var>; 2]> = SmallVec::new();
-    for (k, s) in set.outputs.iter().enumerate() {
-        outputs.push(unpack(s, Some(Edge::Node(node.clone(), k)))?);
+    if let Some(set) = saved {
+        for s in &set.inputs {
+            inputs.push(s.as_ref().map(|s| s.unpack(name, None).map(|t| t.var())).transpose()?);
+        }
+        for (k, s) in set.outputs.iter().enumerate() {
+            let own = || Some(Edge::Node(node.clone(), k));
+            outputs.push(s.as_ref().map(|s| s.unpack(name, own()).map(|t| t.var())).transpose()?);
+        }
     }
+    inputs.resize(node.edges.len(), None);
     outputs.resize(node.outputs.len(), None);
-    let input_facts: SmallVec<[Fact; 3]> = node.inputs.iter().map(fact).collect();
-    let output_facts: SmallVec<[Fact; 2]> = node.outputs.iter().map(fact).collect();
+    let input_facts: SmallVec<[Fact; 2]> = (0..node.edges.len()).filter_map(|i| node.input(i)).map(fact).collect();
+    let output_facts: SmallVec<[Fact; 1]> = node.outputs.iter().map(fact).collect();
     let saved = Saved { inputs: &inputs, outputs: &outputs, input_facts: &input_facts, output_facts: &output_facts };
     let vars: SmallVec<[Option<Var>; 2]> = grads.iter().map(|g| g.as_ref().map(Tensor::var)).collect();
     let made = autodiff::vjp(&mut b, gradient::OPS, &**op, &saved, &vars, needs)?;
     let made: Grads = made.into_iter().map(|g| g.map(|g| Tensor::from_var(&g)).transpose()).collect::<Result<_>>()?;
-    for ((i, grad), want) in made.iter().enumerate().zip(&node.inputs) {
-        if let Some(have) = grad
+    for (i, grad) in made.iter().enumerate() {
+        if let (Some(have), Some(want)) = (grad, node.input(i))
             && (have.shape() != want.shape.as_slice() || have.dtype() != want.dtype)
         {
             return Err(Error::autograd(format!("the gradient of input {i} is {}{:?}", have.dtype(), have.shape()))
@@ -358,10 +357,9 @@ fn by_op(
 
 /// Gradients that a user's function returned, brought to the shapes and dtypes of its inputs where that is plain.
 fn fit_function(node: &Node, made: Grads) -> Result<Grads> {
-    let count = node.inputs.len();
-    let mut made = fitting(node, made, count, "backward")?;
-    for (i, (grad, want)) in made.iter_mut().zip(&node.inputs).enumerate() {
-        let Some(have) = grad else { continue };
+    let mut made = fitting(node, made, node.edges.len(), "backward")?;
+    for (i, grad) in made.iter_mut().enumerate() {
+        let (Some(have), Some(want)) = (grad.as_mut(), node.input(i)) else { continue };
         if have.shape() != want.shape.as_slice() {
             let wide = lampyr_base::broadcast_shapes(&want.shape, have.shape());
             if wide.ok().as_deref() != Some(have.shape()) {
