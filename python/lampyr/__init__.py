@@ -101,7 +101,7 @@ from lampyr.errors import (
     UserError,
 )
 
-_LAZY = {"nn", "optim"}
+_LAZY = {"func", "nn", "optim"}
 """Sub-packages that are imported when they are first named."""
 
 
