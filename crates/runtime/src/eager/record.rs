@@ -228,7 +228,9 @@ impl Tensor {
         a.leaf = false;
         a.cell = None;
         drop(a);
-        edge.map(|e| release(Chained::Edge(e)));
+        if let Some(edge) = edge {
+            release(Chained::Edge(edge));
+        }
         Ok(self)
     }
 

@@ -22,10 +22,13 @@ pub trait Function: Send + Sync + 'static {
     fn as_any(&self) -> &dyn Any;
 }
 
+/// A tensor, and which output it is.
+type KeptTensor = (SavedTensor, Option<usize>);
+
 /// Tensors that a function keeps between its forward and its backward pass, without keeping the tape alive.
 #[derive(Default)]
 pub struct Kept {
-    saved: Mutex<Option<Vec<Option<(SavedTensor, Option<usize>)>>>>,
+    saved: Mutex<Option<Vec<Option<KeptTensor>>>>,
     node: OnceLock<Weak<Node>>,
 }
 
