@@ -74,7 +74,15 @@ from lampyr._lampyr import (
     zeros_like,
 )
 from lampyr._top import *  # noqa: F403
-from lampyr.autograd import enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
+from lampyr.autograd import (
+    enable_grad,
+    grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
 from lampyr.errors import (
     AutogradError,
     DeviceError,
@@ -93,7 +101,7 @@ from lampyr.errors import (
     UserError,
 )
 
-_LAZY = {"nn", "optim"}
+_LAZY = {"func", "nn", "optim"}
 """Sub-packages that are imported when they are first named."""
 
 
@@ -179,17 +187,20 @@ __all__ = [
     "from_numpy",
     "full",
     "full_like",
+    "func",
     "gather",
     "gelu",
     "get_num_threads",
     "grad",
     "half",
+    "inference_mode",
     "int",
     "int16",
     "int32",
     "int64",
     "int8",
     "is_grad_enabled",
+    "is_inference_mode_enabled",
     "load_onnx",
     "log_softmax",
     "long",

@@ -42,6 +42,9 @@ impl From<Failure> for PyErr {
 }
 
 fn exception(py: Python<'_>, e: &Error) -> PyResult<PyErr> {
+    if let Some(Raised(original)) = std::error::Error::source(e).and_then(|s| s.downcast_ref()) {
+        return Ok(original.clone_ref(py));
+    }
     let class = py.import("lampyr.errors")?.getattr(e.kind().name())?;
     let context = PyDict::new(py);
     context.set_item("op", e.op())?;
@@ -76,6 +79,23 @@ fn exception(py: Python<'_>, e: &Error) -> PyResult<PyErr> {
 /// An error of the user's Python code, kept so that it can be chained.
 pub fn user(what: &str, error: PyErr) -> Error {
     Error::user(format!("{what} failed: {error}"), error)
+}
+
+/// An exception of a callback that belongs to the user's program: it leaves as it came.
+#[derive(Debug)]
+struct Raised(PyErr);
+
+impl std::fmt::Display for Raised {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Raised {}
+
+/// An exception of a callback, which the caller of Lampyr gets to see as it was raised.
+pub fn raised(what: &str, error: PyErr) -> Error {
+    Error::user(format!("{what} failed: {error}"), Raised(error))
 }
 
 /// Work worth more than about this many simple operations lets other Python threads run meanwhile.

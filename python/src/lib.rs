@@ -20,7 +20,11 @@ mod _lampyr {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::autograd::{grad, is_grad_enabled, set_grad_enabled};
+    use crate::autograd::{
+        FunctionState, GradNode, RemovableHandle, backward, depends, detect_anomaly, disable_saved_hooks, grad,
+        gradient_edge, is_grad_enabled, is_inference_mode_enabled, note_reason, pop_saved_hooks, push_saved_hooks,
+        set_detect_anomaly, set_grad_enabled, set_inference_mode,
+    };
     #[pymodule_export]
     use crate::dtype::{PyDType, PyDevice, promote_types, result_type};
     #[pymodule_export]

@@ -4,7 +4,7 @@
 use lampyr_base::{Error, Result};
 
 use crate::eager::EagerBuilder;
-use crate::tape::{Edge, is_grad_enabled};
+use crate::tape::{Edge, Rule, lock_extra, recording};
 use crate::tensor::Tensor;
 
 impl Tensor {
@@ -28,40 +28,86 @@ impl Tensor {
             return Err(Error::value("elements of this tensor share memory; writing to it in place is ambiguous")
                 .with_help("clone() the expanded tensor before changing it"));
         }
-        let old = self.edge()?;
-        let root_leaf = is_grad_enabled() && self.bases().iter().any(|t| matches!(t.edge(), Ok(Some(Edge::Leaf(_)))));
-        if root_leaf {
-            return Err(Error::autograd("a leaf that requires a gradient cannot be changed in place while recording")
-                .with_help("change it inside no_grad(), or work on a clone()"));
-        }
-        let tracked = is_grad_enabled() && (old.is_some() || value.requires_grad());
+        let tracked = recording() && {
+            self.refuse_leaf()?;
+            self.edge()?.is_some() || value.requires_grad()
+        };
         // Histories are computed before any memory changes: `unview` reads the old base.
         let rebased = if tracked { self.rebased(value)? } else { Vec::new() };
+        if tracked {
+            self.keep_old(value)?;
+        }
         let source = if shares_memory(self, value) { value.copy_contiguous()? } else { value.detach() };
         if !self.is_empty() {
             self.backend()?.copy(&source.arg(), &self.arg())?;
         }
         self.storage().bump();
-        for (tensor, edge) in rebased {
-            let mut a = tensor.autograd();
-            a.edge = edge;
-            a.generation += 1;
+        self.take_histories(rebased);
+        Ok(())
+    }
+
+    /// Gives this tensor, whose memory was changed already, the history of `value`.
+    pub(crate) fn rebase(&self, value: &Tensor) -> Result<()> {
+        let rebased = self.rebased(value)?;
+        self.take_histories(rebased);
+        Ok(())
+    }
+
+    /// Fails when this is a leaf that requires a gradient, or a view of one.
+    pub(crate) fn refuse_leaf(&self) -> Result<()> {
+        let mut at = self.clone();
+        loop {
+            if matches!(at.edge()?, Some(Edge::Leaf(_))) {
+                return Err(Error::autograd(
+                    "a leaf Variable that requires grad is being used in an in-place operation: a leaf that requires \
+                     a gradient cannot be changed in place while recording",
+                )
+                .with_help("change it inside no_grad(), or work on a clone()"));
+            }
+            let Some(base) = at.autograd().view.as_ref().map(|v| v.base.clone()) else { return Ok(()) };
+            at = base;
         }
-        if tracked {
-            self.settle_views()?;
+    }
+
+    /// The op that made `value` may keep this tensor, which is about to change, for its gradient.
+    fn keep_old(&self, value: &Tensor) -> Result<()> {
+        let Some(Edge::Node(node, _)) = value.edge()? else { return Ok(()) };
+        node.keep_before_change(self.storage())?;
+        // A conversion to this tensor's dtype stands behind the op that computed the value.
+        if matches!(&node.rule, Rule::Op(op) if op.name() == "cast")
+            && let Some(Some(Edge::Node(before, _))) = node.edges.first()
+        {
+            before.keep_before_change(self.storage())?;
         }
         Ok(())
     }
 
-    /// This tensor and the tensors it is a view of, innermost first.
-    fn bases(&self) -> Vec<Tensor> {
-        let mut all = vec![self.clone()];
-        let mut at = self.clone();
-        loop {
-            let Some(view) = at.autograd().view.clone() else { return all };
-            at = view.base.clone();
-            all.push(at.clone());
+    fn take_histories(&self, rebased: Vec<(Tensor, Option<Edge>)>) {
+        if rebased.is_empty() {
+            return;
         }
+        for (tensor, edge) in &rebased {
+            let mut a = tensor.autograd();
+            let old = std::mem::replace(&mut a.edge, edge.clone());
+            a.generation += 1;
+            let cell = a.cell.clone();
+            drop(a);
+            // A retained gradient follows the tensor to its new history.
+            if let (Some(cell), Some(Edge::Node(old, k)), Some(Edge::Node(new, j))) = (cell, &old, edge)
+                && old.extra.get().is_some()
+            {
+                let mut extra = lock_extra(&old.extra);
+                let before = extra.retained.len();
+                extra.retained.retain(|r| r.0 != *k || !std::sync::Arc::ptr_eq(&r.1, &cell));
+                let moved = extra.retained.len() < before;
+                drop(extra);
+                if moved {
+                    lock_extra(&new.extra).retained.push((*j, cell));
+                }
+            }
+        }
+        self.storage().note_rebased();
+        self.settle_views();
     }
 
     fn rebased(&self, value: &Tensor) -> Result<Vec<(Tensor, Option<Edge>)>> {
@@ -86,14 +132,12 @@ impl Tensor {
 
     /// After its base got a new history, this view's own new edge already is the written value: note that it belongs to
     /// the base's new generation.
-    fn settle_views(&self) -> Result<()> {
+    fn settle_views(&self) {
         let mut at = self.clone();
         loop {
-            let Some(base) = at.autograd().view.as_ref().map(|v| v.base.clone()) else { return Ok(()) };
+            let Some(base) = at.autograd().view.as_ref().map(|v| v.base.clone()) else { return };
             let generation = base.autograd().generation;
-            if let Some(v) = at.autograd().view.as_mut() {
-                v.generation = generation;
-            }
+            at.autograd().base_generation = generation;
             at = base;
         }
     }

@@ -11,10 +11,15 @@ mod tensor;
 pub mod trace;
 mod update;
 
-pub use eager::{EagerBuilder, Sequence, Value, apply};
+pub use eager::{EagerBuilder, Sequence, Value, apply, apply_one};
 pub use methods::Operand;
 pub use promote::{Scalar, promote_types, result_type};
 pub use storage::Storage;
-pub use tape::{GradOptions, backward, grad, is_grad_enabled, no_grad, set_grad_enabled, with_grad_mode};
+pub use tape::{
+    Function, GradFn, GradOptions, Grads, HookHandle, Kept, LeafHook, Output, Packed, PostHook, PreHook, SavedHooks,
+    TensorHook, backward, backward_all, depends_on_others, detect_anomaly, disable_saved_hooks, grad, is_grad_enabled,
+    is_inference_mode_enabled, no_grad, pop_saved_hooks, push_saved_hooks, record_function, set_detect_anomaly,
+    set_grad_enabled, set_inference_mode, set_place, with_grad_mode,
+};
 pub use tensor::Tensor;
 pub use update::{check_update, update};

@@ -4,18 +4,9 @@ use lampyr_base::{DType, Dim, Error, Result};
 use lampyr_ir::Op;
 use lampyr_ops::build::*;
 
-use crate::eager::apply;
+pub(crate) use crate::eager::apply_one as one;
 use crate::promote::{Scalar, result_type};
 use crate::tensor::Tensor;
-
-/// Applies an op with one visible output.
-pub(crate) fn one(op: &dyn Op, inputs: &[&Tensor]) -> Result<Tensor> {
-    let mut made = apply(op, inputs)?;
-    if made.is_empty() {
-        return Err(Error::internal("an op made no output").with_op(op.name()));
-    }
-    Ok(made.swap_remove(0))
-}
 
 fn dims(shape: &[usize]) -> Vec<Dim> {
     shape.iter().map(|&d| Dim::from(d)).collect()
@@ -316,9 +307,7 @@ impl Tensor {
     /// A row-major copy that is part of the history.
     pub fn duplicate(&self) -> Result<Tensor> {
         let copy = self.copy_contiguous()?;
-        if crate::tape::is_grad_enabled() && self.requires_grad() {
-            copy.autograd().edge = self.edge()?;
-        }
+        crate::eager::record::record_identity(self, &copy)?;
         Ok(copy)
     }
 

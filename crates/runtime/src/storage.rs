@@ -11,13 +11,14 @@ pub struct Storage {
     pub(crate) base: usize,
     device: Device,
     version: AtomicU64,
+    rebased: AtomicU64,
 }
 
 impl Storage {
     /// The storage that starts at byte `base` of `memory`.
     pub fn new(memory: Arc<dyn DeviceMemory>, base: usize) -> Storage {
         let device = memory.device();
-        Storage { memory, base, device, version: AtomicU64::new(0) }
+        Storage { memory, base, device, version: AtomicU64::new(0), rebased: AtomicU64::new(0) }
     }
 
     /// Where it is.
@@ -33,5 +34,15 @@ impl Storage {
     /// Notes a change in place.
     pub fn bump(&self) {
         self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often a change in place replaced the history of a tensor over this memory.
+    #[inline]
+    pub(crate) fn rebased(&self) -> u64 {
+        self.rebased.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn note_rebased(&self) {
+        self.rebased.fetch_add(1, Ordering::AcqRel);
     }
 }

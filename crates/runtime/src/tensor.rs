@@ -7,22 +7,26 @@ use lampyr_base::{DType, Device, Element, Error, Layout, Result};
 use lampyr_ir::{Fact, HostTensor, OpRef, TensorFact, Var};
 
 use crate::storage::Storage;
-use crate::tape::{Edge, GradCell};
+use crate::tape::{Chained, Edge, GradCell, release};
 
 /// How a view came from its base; kept so that a change in place can be carried to the base's history.
-#[derive(Clone)]
 pub(crate) struct ViewOf {
     pub base: Tensor,
     pub op: OpRef,
-    /// Generation of the base's history that this view's history belongs to.
-    pub generation: u64,
 }
 
 #[derive(Default)]
 pub(crate) struct Autograd {
     pub edge: Option<Edge>,
-    pub leaf: Option<Arc<GradCell>>,
-    pub view: Option<Box<ViewOf>>,
+    /// Where `.grad` is.
+    pub cell: Option<Arc<GradCell>>,
+    /// Whether this is a leaf that collects a gradient.
+    pub leaf: bool,
+    pub view: Option<Arc<ViewOf>>,
+    /// Generation of the base's history that this view's history belongs to.
+    pub base_generation: u64,
+    /// Count of changes of histories over the storage up to which this view's history was looked at.
+    pub seen: u64,
     /// Raised when the history of this tensor is replaced by a change in place.
     pub generation: u64,
 }
@@ -181,6 +185,15 @@ impl Tensor {
         Tensor::over(self.0.storage.clone(), self.0.layout.clone(), self.0.dtype)
     }
 
+    /// Whether nothing else holds this tensor, its storage or its memory, and the memory is row-major.
+    pub(crate) fn is_sole_owner(&self) -> bool {
+        let storage = &self.0.storage;
+        Arc::strong_count(&self.0) == 1
+            && Arc::strong_count(storage) == 1
+            && Arc::strong_count(&storage.memory) == 1
+            && self.is_contiguous()
+    }
+
     pub(crate) fn backend(&self) -> Result<Arc<dyn Backend>> {
         backend(self.device())
     }
@@ -233,7 +246,10 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let autograd = self.autograd.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(edge) = autograd.edge.take() {
-            crate::tape::release(edge);
+            release(Chained::Edge(edge));
+        }
+        if let Some(view) = autograd.view.take() {
+            release(Chained::View(view));
         }
     }
 }

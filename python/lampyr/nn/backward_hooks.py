@@ -76,7 +76,7 @@ class BackwardHooks:
 
 
 def _through(seen: Any, tensors: list[Tensor]) -> tuple[Tensor, ...]:
-    class Pass(autograd.Function):  # type: ignore[name-defined,misc]
+    class Pass(autograd.Function):
         @staticmethod
         def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, ...]:
             return tuple(t.view(t.shape) for t in inputs)

@@ -1,17 +1,9 @@
-use lampyr_base::{DType, Device, Error, Result};
+use lampyr_base::{DType, Device, Result};
 use lampyr_ir::{AttrMap, Op, Promote};
 pub use lampyr_runtime::Operand;
+pub use lampyr_runtime::apply_one as one;
 use lampyr_runtime::{Scalar, Tensor, apply, result_type};
 use smallvec::SmallVec;
-
-/// The first output of an op.
-pub fn one(op: &dyn Op, inputs: &[&Tensor]) -> Result<Tensor> {
-    let mut made = apply(op, inputs)?;
-    match made.is_empty() {
-        true => Err(Error::internal("an op made no output").with_op(op.name())),
-        false => Ok(made.swap_remove(0)),
-    }
-}
 
 /// All outputs of the op called `name`. Ops are strict: tensors stay as they are; numbers become 0-d tensors of the
 /// common type of all operands, or of their own where the op mixes types.

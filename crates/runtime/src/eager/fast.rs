@@ -1,6 +1,7 @@
 //! The short way for elementwise ops on equal types: no facts, no symbols, one output.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use lampyr_backend::{Arg, ArgInfo, Launch, Reason};
 use lampyr_base::{DType, Layout, Result, broadcast_shapes};
@@ -21,15 +22,16 @@ pub(super) fn elementwise(op: &dyn Op, inputs: &[&Tensor]) -> Result<Option<Tens
     }
     let arity = op.arity();
     let dtype = inputs[0].dtype();
-    let known = registry::builtin().get(op.id().0 as usize).is_some_and(|e| e.dtypes.contains(&dtype));
-    if !known || inputs.len() < arity.min || inputs.len() > arity.max || inputs[1..].iter().any(|t| t.dtype() != dtype)
+    let Some(entry) = registry::builtin().get(op.id().0 as usize) else { return Ok(None) };
+    if !entry.dtypes.contains(&dtype)
+        || inputs.len() < arity.min
+        || inputs.len() > arity.max
+        || inputs[1..].iter().any(|t| t.dtype() != dtype)
     {
         return Ok(None);
     }
     let dtypes = [dtype; 4];
-    let Some(out_dtype) = op.scalar(&dtypes[..inputs.len()]).and_then(|e| e.outputs.first().map(|o| o.1)) else {
-        return Ok(None);
-    };
+    let Some(out_dtype) = output_dtype(op, &dtypes[..inputs.len()], entry.attrs.is_empty()) else { return Ok(None) };
     let layout = match layout(inputs) {
         Some(layout) => layout,
         None => return Ok(None),
@@ -50,6 +52,26 @@ pub(super) fn elementwise(op: &dyn Op, inputs: &[&Tensor]) -> Result<Option<Tens
     }
     fallback::note(op, kernel.name(), backend.device(), Reason::Kernel.code(), start, inputs);
     Ok(Some(Tensor::over(Arc::new(Storage::new(memory, 0)), layout, out_dtype)))
+}
+
+/// Type of the output for equal inputs. Where an op has no attributes the answer is remembered: making a scalar
+/// expression costs more than a small op.
+fn output_dtype(op: &dyn Op, dtypes: &[DType], plain: bool) -> Option<DType> {
+    const OPS: usize = 512;
+    const TYPES: usize = 32;
+    static KNOWN: [AtomicU8; OPS * TYPES] = [const { AtomicU8::new(0) }; OPS * TYPES];
+    let (id, ty) = (op.id().0 as usize, dtypes.first().map_or(TYPES, |d| *d as usize));
+    let slot = (plain && id < OPS && ty < TYPES && op.arity().min == op.arity().max).then(|| &KNOWN[id * TYPES + ty]);
+    if let Some(slot) = slot
+        && let Some(known) = DType::ALL.get((slot.load(Ordering::Relaxed) as usize).wrapping_sub(1))
+    {
+        return Some(*known);
+    }
+    let found = op.scalar(dtypes).and_then(|e| e.outputs.first().map(|o| o.1))?;
+    if let (Some(slot), Some(at)) = (slot, DType::ALL.iter().position(|d| *d == found)) {
+        slot.store(at as u8 + 1, Ordering::Relaxed);
+    }
+    Some(found)
 }
 
 fn layout(inputs: &[&Tensor]) -> Option<Layout> {

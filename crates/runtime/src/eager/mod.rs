@@ -3,7 +3,7 @@
 mod builder;
 mod fallback;
 mod fast;
-mod record;
+pub(crate) mod record;
 mod sequence;
 
 pub use builder::{EagerBuilder, Maybe, Sequence, Value};
@@ -13,7 +13,7 @@ use lampyr_base::{DType, Error, Layout, Result, ResultExt, Shape};
 use lampyr_ir::{Class, Fact, Facts, Op, Saves};
 use smallvec::SmallVec;
 
-use crate::tape::{is_grad_enabled, no_grad};
+use crate::tape::{no_grad, recording};
 use crate::tensor::Tensor;
 use crate::trace;
 
@@ -31,6 +31,34 @@ pub fn apply(op: &dyn Op, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 2]>> {
         .collect()
 }
 
+/// The first output of `op`, as [`apply`] makes it.
+pub fn apply_one(op: &dyn Op, inputs: &[&Tensor]) -> Result<Tensor> {
+    if op.class() == Class::Elementwise
+        && same_device(inputs)
+        && let Some(made) = fast::elementwise(op, inputs)?
+    {
+        if recording()
+            && let Some(edges) = record::edges(op, inputs)?
+        {
+            let needs: SmallVec<[bool; 4]> = edges.iter().map(Option::is_some).collect();
+            let made = [Some(made)];
+            record::record(op, inputs, &made, edges, op.saves_for(&needs))?;
+            let [made] = made;
+            return made.ok_or_else(|| Error::internal("an output was not made").with_op(op.name()));
+        }
+        return Ok(made);
+    }
+    let mut made = apply(op, inputs)?;
+    if made.is_empty() {
+        return Err(Error::internal("an op made no output").with_op(op.name()));
+    }
+    Ok(made.swap_remove(0))
+}
+
+fn same_device(inputs: &[&Tensor]) -> bool {
+    inputs.split_first().is_none_or(|(first, rest)| rest.iter().all(|t| t.device() == first.device()))
+}
+
 pub(crate) fn run_and_record(op: &dyn Op, inputs: &[&Tensor]) -> Result<Outputs> {
     if let Some(other) = inputs.iter().find(|t| t.device() != inputs[0].device()) {
         return Err(Error::device(format!(
@@ -41,7 +69,7 @@ pub(crate) fn run_and_record(op: &dyn Op, inputs: &[&Tensor]) -> Result<Outputs>
         .with_op(op.name())
         .with_help("move them to one device first"));
     }
-    let edges = if is_grad_enabled() { record::edges(op, inputs)? } else { None };
+    let edges = if recording() { record::edges(op, inputs)? } else { None };
     let saves = match &edges {
         Some(edges) => op.saves_for(&edges.iter().map(Option::is_some).collect::<SmallVec<[bool; 4]>>()),
         None => Saves::NOTHING,
@@ -49,7 +77,7 @@ pub(crate) fn run_and_record(op: &dyn Op, inputs: &[&Tensor]) -> Result<Outputs>
     let hidden = edges.is_some();
     let outputs = compute(op, inputs, &|k| hidden && saves.outputs >> k.min(31) & 1 == 1)?;
     if let Some(edges) = edges {
-        record::record(op, inputs, &outputs, edges, saves);
+        record::record(op, inputs, &outputs, edges, saves)?;
     }
     if op.class() == Class::View
         && let (Some(Some(out)), Some(base)) = (outputs.first(), inputs.first())

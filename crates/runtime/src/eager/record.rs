@@ -1,21 +1,20 @@
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use lampyr_base::Result;
 use lampyr_ir::{Gradient, Op, OpRef, Saves};
+use lampyr_ops::build::Identity;
 use smallvec::SmallVec;
 
-use super::Outputs;
-use crate::tape::{Edge, Node, SavedTensor};
-use crate::tape::{GradCell, is_grad_enabled};
-use crate::tensor::{Tensor, ViewOf};
+use crate::tape::{
+    Chained, Edge, GradCell, Inputs, Meta, Node, Rule, Saved, SavedSet, SavedTensor, note_place, recorded, recording,
+    release,
+};
+use crate::tensor::{Autograd, Tensor, ViewOf};
 
-pub(crate) type Edges = SmallVec<[Option<Edge>; 3]>;
+pub(crate) type Edges = SmallVec<[Option<Edge>; 2]>;
 
 /// The edges of the inputs, or `None` when nothing needs a gradient through `op`.
 pub(super) fn edges(op: &dyn Op, inputs: &[&Tensor]) -> Result<Option<Edges>> {
-    if matches!(op.gradient(), Gradient::None(_)) {
-        return Ok(None);
-    }
     let mut any = false;
     let mut all = Edges::new();
     for t in inputs {
@@ -23,91 +22,160 @@ pub(super) fn edges(op: &dyn Op, inputs: &[&Tensor]) -> Result<Option<Edges>> {
         any |= edge.is_some();
         all.push(edge);
     }
-    Ok(any.then_some(all))
+    Ok((any && !matches!(op.gradient(), Gradient::None(_))).then_some(all))
+}
+
+#[inline(never)]
+fn keep(inputs: &[&Tensor], outputs: &[Option<Tensor>], edges: &[Option<Edge>], saves: Saves) -> Result<Saved> {
+    let keep = |mask: u32, i: usize| mask >> i.min(31) & 1 == 1;
+    let mut set = SavedSet { inputs: SmallVec::new(), outputs: SmallVec::new() };
+    if saves.inputs != 0 {
+        for (i, t) in inputs.iter().enumerate() {
+            let edge = || edges.get(i).cloned().flatten();
+            set.inputs.push(keep(saves.inputs, i).then(|| SavedTensor::of(t, edge())).transpose()?);
+        }
+    }
+    if saves.outputs != 0 {
+        for (k, t) in outputs.iter().enumerate() {
+            let kept = t.as_ref().filter(|_| keep(saves.outputs, k)).map(|t| SavedTensor::of(t, None)).transpose()?;
+            set.outputs.push(kept);
+        }
+    }
+    Ok(Saved::Kept(Arc::new(set)))
 }
 
 /// Hangs a node for `op` on the outputs.
-pub(super) fn record(op: &dyn Op, inputs: &[&Tensor], outputs: &Outputs, edges: Edges, saves: Saves) {
-    let keep = |mask: u32, i: usize| mask >> i.min(31) & 1 == 1;
-    let saved = crate::tape::SavedSet {
-        inputs: inputs
-            .iter()
-            .enumerate()
-            .map(|(i, t)| keep(saves.inputs, i).then(|| SavedTensor::of(t, edges[i].clone())))
-            .collect(),
-        outputs: outputs
-            .iter()
-            .enumerate()
-            .map(|(k, t)| t.as_ref().filter(|_| keep(saves.outputs, k)).map(|t| SavedTensor::of(t, None)))
-            .collect(),
+pub(super) fn record(
+    op: &dyn Op,
+    inputs: &[&Tensor],
+    outputs: &[Option<Tensor>],
+    edges: Edges,
+    saves: Saves,
+) -> Result<()> {
+    let saved = if saves == Saves::NOTHING { Saved::Nothing } else { keep(inputs, outputs, &edges, saves)? };
+    let (single, inputs) = match outputs {
+        [Some(out)] if inputs.iter().all(|t| t.dtype() == out.dtype() && t.shape() == out.shape()) => {
+            (true, Inputs::AsOutput)
+        }
+        _ => (false, Inputs::Each(inputs.iter().map(|t| Meta::of(t)).collect())),
     };
+    let mut metas = SmallVec::new();
+    if let (true, Some(Some(out))) = (single, outputs.first()) {
+        metas.push(Meta::of(out));
+    } else {
+        metas.extend(outputs.iter().map(|t| match t {
+            Some(t) => Meta::of(t),
+            None => Meta { dtype: lampyr_base::DType::Bool, shape: lampyr_base::Shape::new() },
+        }));
+    }
     let node = Arc::new(Node {
-        op: op.to_ref(),
+        rule: Rule::Op(op.to_ref()),
         age: Node::next_age(),
         edges,
-        inputs: inputs.iter().map(|t| crate::tape::Meta::of(t)).collect(),
-        outputs: outputs
-            .iter()
-            .map(|t| match t {
-                Some(t) => crate::tape::Meta::of(t),
-                None => crate::tape::Meta { dtype: lampyr_base::DType::Bool, shape: lampyr_base::Shape::new() },
-            })
-            .collect(),
-        saved: Mutex::new(Some(saved)),
+        inputs,
+        outputs: metas,
+        saved: Mutex::new(saved),
+        extra: OnceLock::new(),
     });
+    note_place(&node);
     for (k, out) in outputs.iter().enumerate() {
         if let Some(out) = out.as_ref().filter(|o| o.dtype().is_float()) {
             out.autograd().edge = Some(Edge::Node(node.clone(), k));
         }
     }
+    Ok(())
+}
+
+/// Makes `out`, which has the elements of `x`, part of the history of `x` where recording is on.
+pub(crate) fn record_identity(x: &Tensor, out: &Tensor) -> Result<()> {
+    if !recording() {
+        return Ok(());
+    }
+    match edges(&Identity, &[x])? {
+        None => Ok(()),
+        Some(edges) => record(&Identity, &[x], &[Some(out.clone())], edges, Identity.saves()),
+    }
 }
 
 /// Remembers that `out` is the view `op` of `base`.
 pub(super) fn note_view(op: &dyn Op, base: &Tensor, out: &Tensor) {
-    let generation = base.autograd().generation;
-    out.autograd().view = Some(Box::new(ViewOf { base: base.clone(), op: op.to_ref(), generation }));
+    let base_generation = base.autograd().generation;
+    let view = Arc::new(ViewOf { base: base.clone(), op: op.to_ref() });
+    let mut a = out.autograd();
+    a.view = Some(view);
+    a.base_generation = base_generation;
+    a.seen = base.storage().rebased();
 }
 
 /// A fresh history for the view `op` of `base`: the edge of its only output.
-pub(crate) fn record_view(op: &OpRef, base: &Tensor, view: &Tensor) -> Result<Option<Edge>> {
-    if !is_grad_enabled() {
-        return Ok(None);
+fn record_view(op: &OpRef, base: &Tensor, view: &Tensor) -> Result<Option<Edge>> {
+    recorded(|| {
+        let Some(edges) = edges(&**op, &[base])? else { return Ok(None) };
+        let probe = view.detach();
+        record(&**op, &[base], &[Some(probe.clone())], edges, op.saves())?;
+        let edge = probe.autograd().edge.clone();
+        Ok(edge)
+    })
+}
+
+impl Autograd {
+    fn own_edge(&self) -> Option<Edge> {
+        match &self.edge {
+            Some(edge) => Some(edge.clone()),
+            None if self.leaf => self.cell.clone().map(Edge::Leaf),
+            None => None,
+        }
     }
-    let Some(edges) = edges(&**op, &[base])? else { return Ok(None) };
-    let probe = view.detach();
-    record(&**op, &[base], &smallvec::smallvec![Some(probe.clone())], edges, op.saves());
-    let edge = probe.autograd().edge.clone();
-    Ok(edge)
 }
 
 impl Tensor {
     /// Where the gradient of this tensor goes, if anywhere. The history of a view whose base was changed in place is
     /// made anew.
+    #[inline]
     pub(crate) fn edge(&self) -> Result<Option<Edge>> {
-        let (view, edge, leaf) = {
+        {
             let a = self.autograd();
-            (a.view.clone(), a.edge.clone(), a.leaf.clone())
-        };
-        if let Some(view) = view {
-            let now = view.base.history_generation()?;
-            if now != view.generation {
-                let fresh = record_view(&view.op, &view.base, self)?;
-                let mut a = self.autograd();
-                a.edge.clone_from(&fresh);
-                a.generation += 1;
-                if let Some(v) = a.view.as_mut() {
-                    v.generation = now;
-                }
-                return Ok(fresh);
+            if a.view.is_none() || a.seen == self.storage().rebased() {
+                return Ok(a.own_edge());
             }
         }
-        Ok(edge.or(leaf.map(Edge::Leaf)))
+        self.refresh()?;
+        Ok(self.autograd().own_edge())
     }
 
-    /// The generation of this tensor's history, brought up to date with its bases.
-    fn history_generation(&self) -> Result<u64> {
-        self.edge()?;
-        Ok(self.autograd().generation)
+    /// Brings the histories of this view and of the views it was made from up to date, outermost first.
+    fn refresh(&self) -> Result<()> {
+        let epoch = self.storage().rebased();
+        let mut chain = Vec::new();
+        let mut at = self.clone();
+        loop {
+            let base = {
+                let a = at.autograd();
+                a.view.as_ref().filter(|_| a.seen != epoch).map(|v| v.base.clone())
+            };
+            let Some(base) = base else { break };
+            chain.push(std::mem::replace(&mut at, base));
+        }
+        for view in chain.iter().rev() {
+            let Some(of) = view.autograd().view.clone() else { continue };
+            let now = of.base.autograd().generation;
+            let stale = view.autograd().base_generation != now;
+            let fresh = if stale { record_view(&of.op, &of.base, view)? } else { None };
+            let mut a = view.autograd();
+            if stale {
+                a.edge = fresh;
+                a.generation += 1;
+                a.base_generation = now;
+            }
+            a.seen = epoch;
+        }
+        Ok(())
+    }
+
+    /// Where `.grad` of this tensor is.
+    pub(crate) fn cell(&self) -> Arc<GradCell> {
+        let mut a = self.autograd();
+        a.cell.get_or_insert_with(|| Arc::new(GradCell::of(self))).clone()
     }
 
     /// Whether gradients flow to or through this tensor.
@@ -126,8 +194,11 @@ impl Tensor {
     /// When it is not a float tensor, or not a leaf.
     pub fn requires_grad_(&self, on: bool) -> Result<&Tensor> {
         if on && !self.dtype().is_float() {
-            return Err(lampyr_base::Error::autograd(format!("a {} tensor cannot require a gradient", self.dtype()))
-                .with_expected("a floating point tensor"));
+            return Err(lampyr_base::Error::autograd(format!(
+                "only Tensors of floating point dtype can require gradients; a {} tensor cannot require a gradient",
+                self.dtype()
+            ))
+            .with_expected("a floating point tensor"));
         }
         if matches!(self.edge()?, Some(Edge::Node(..))) {
             if on {
@@ -136,27 +207,49 @@ impl Tensor {
             return Err(lampyr_base::Error::autograd("only leaves can stop requiring a gradient")
                 .with_help("use detach() to get a tensor without history"));
         }
-        let mut a = self.autograd();
-        match (on, a.leaf.is_some()) {
-            (true, false) => a.leaf = Some(Arc::new(GradCell::default())),
-            (false, _) => a.leaf = None,
-            _ => {}
+        if on {
+            self.cell();
         }
+        self.autograd().leaf = on;
+        Ok(self)
+    }
+
+    /// Cuts this tensor off its history, in place.
+    ///
+    /// # Errors
+    /// When it is a view: its base would not know.
+    pub fn detach_(&self) -> Result<&Tensor> {
+        let mut a = self.autograd();
+        if a.view.is_some() {
+            return Err(lampyr_base::Error::autograd("Can't detach views in-place")
+                .with_help("use detach(), which returns a new tensor"));
+        }
+        let edge = a.edge.take();
+        a.leaf = false;
+        a.cell = None;
         drop(a);
+        if let Some(edge) = edge {
+            release(Chained::Edge(edge));
+        }
         Ok(self)
     }
 
     /// The gradient collected by backward passes.
     pub fn grad(&self) -> Option<Tensor> {
-        let cell = self.autograd().leaf.clone()?;
+        let cell = self.autograd().cell.clone()?;
         let grad = cell.lock();
         grad.clone()
     }
 
     /// Replaces or clears the gradient.
     pub fn set_grad(&self, grad: Option<Tensor>) {
-        if let Some(cell) = self.autograd().leaf.clone() {
-            *cell.lock() = grad;
+        let cell = match &grad {
+            Some(_) => Some(self.cell()),
+            None => self.autograd().cell.clone(),
+        };
+        if let Some(cell) = cell {
+            let before = std::mem::replace(&mut *cell.lock(), grad);
+            drop(before);
         }
     }
 }

@@ -1,13 +1,13 @@
-use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use lampyr_base::{Error, Result};
-use lampyr_ir::{Builder, Fact, Saved, TensorFact, Var, autodiff};
-use lampyr_ops::gradient;
+use lampyr_ops::build::Add;
 
-use super::node::{Edge, Meta, Node};
+use super::hooks::lock;
+use super::node::Edge;
+use super::walk::{Found, Walk};
 use super::with_grad_mode;
-use crate::eager::EagerBuilder;
+use crate::methods::one;
 use crate::tensor::Tensor;
 
 /// What a backward pass does besides collecting gradients.
@@ -21,202 +21,118 @@ pub struct GradOptions {
     pub allow_unused: bool,
 }
 
-struct Aged(Arc<Node>);
-
-impl PartialEq for Aged {
-    fn eq(&self, other: &Aged) -> bool {
-        self.0.age == other.0.age
-    }
-}
-impl Eq for Aged {}
-impl PartialOrd for Aged {
-    fn partial_cmp(&self, other: &Aged) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Aged {
-    fn cmp(&self, other: &Aged) -> std::cmp::Ordering {
-        self.0.age.cmp(&other.0.age)
-    }
-}
-
-type Slots = HashMap<(usize, usize), Var>;
-
-fn fact(meta: &Meta) -> Fact {
-    Fact::Tensor(TensorFact::fixed(meta.dtype, &meta.shape))
-}
-
-/// Walks the tape from `roots`; `arrive` gets every gradient that reaches a leaf.
-fn walk(
-    roots: &[(Edge, Var)],
-    wanted: &mut Slots,
-    options: GradOptions,
-    mut arrive: impl FnMut(&mut dyn Builder, &Edge, Var) -> Result<()>,
-) -> Result<()> {
-    let device = match roots.first() {
-        Some((_, seed)) => Tensor::from_var(seed)?.device(),
-        None => return Ok(()),
-    };
-    let mut b = EagerBuilder::on(device);
-    let mut grads: Slots = HashMap::new();
-    let mut heap = BinaryHeap::new();
-    let mut queued = std::collections::HashSet::new();
-    let keys: std::collections::HashSet<_> = wanted.keys().copied().collect();
-    let mut found = Slots::new();
-    let mut send = |b: &mut EagerBuilder,
-                    grads: &mut Slots,
-                    heap: &mut BinaryHeap<Aged>,
-                    found: &mut Slots,
-                    edge: &Edge,
-                    grad: Var|
-     -> Result<()> {
-        let key = edge.key();
-        if keys.contains(&key) {
-            let total = match found.remove(&key) {
-                Some(before) => (gradient::OPS.add)(b, &before, &grad)?,
-                None => grad.clone(),
-            };
-            found.insert(key, total);
-        }
-        match edge {
-            Edge::Leaf(_) => arrive(b, edge, grad),
-            Edge::Node(node, _) => {
-                let total = match grads.remove(&key) {
-                    Some(before) => (gradient::OPS.add)(b, &before, &grad)?,
-                    None => grad,
-                };
-                grads.insert(key, total);
-                if queued.insert(Arc::as_ptr(node) as usize) {
-                    heap.push(Aged(node.clone()));
-                }
-                Ok(())
-            }
-        }
-    };
-    for (edge, seed) in roots {
-        send(&mut b, &mut grads, &mut heap, &mut found, edge, seed.clone())?;
-    }
-    while let Some(Aged(node)) = heap.pop() {
-        let address = Arc::as_ptr(&node) as usize;
-        let from: Vec<Option<Var>> = (0..node.outputs.len()).map(|k| grads.remove(&(address, k))).collect();
-        let (inputs, outputs) = unpack(&node)?;
-        if !(options.retain_graph || options.create_graph) {
-            *node.saved() = None;
-        }
-        let needs: Vec<bool> = node.edges.iter().map(Option::is_some).collect();
-        let input_facts: Vec<Fact> = node.inputs.iter().map(fact).collect();
-        let output_facts: Vec<Fact> = node.outputs.iter().map(fact).collect();
-        let saved =
-            Saved { inputs: &inputs, outputs: &outputs, input_facts: &input_facts, output_facts: &output_facts };
-        let made = autodiff::vjp(&mut b, gradient::OPS, &*node.op, &saved, &from, &needs)?;
-        for (i, (edge, grad)) in node.edges.iter().zip(made).enumerate() {
-            if let (Some(edge), Some(grad)) = (edge, grad) {
-                let have = Tensor::from_var(&grad)?;
-                if have.shape() != node.inputs[i].shape.as_slice() || have.dtype() != node.inputs[i].dtype {
-                    return Err(Error::autograd(format!(
-                        "the gradient of input {i} is {}{:?}",
-                        have.dtype(),
-                        have.shape()
-                    ))
-                    .with_expected(format!("{}{:?}, as the input", node.inputs[i].dtype, &node.inputs[i].shape[..]))
-                    .with_op(node.op.name()));
-                }
-                send(&mut b, &mut grads, &mut heap, &mut found, edge, grad)?;
-            }
-        }
-    }
-    *wanted = found;
-    Ok(())
-}
-
-type Unpacked = (Vec<Option<Var>>, Vec<Option<Var>>);
-
-fn unpack(node: &Arc<Node>) -> Result<Unpacked> {
-    let saved = node.saved();
-    let Some(set) = saved.as_ref() else {
-        return Err(Error::autograd("the values saved for the gradient were freed by an earlier backward pass")
-            .with_op(node.op.name())
-            .with_help("pass retain_graph=True to the first pass, or run the forward pass again"));
-    };
-    let name = node.op.name();
-    let inputs = set
-        .inputs
-        .iter()
-        .map(|s| s.as_ref().map(|s| s.unpack(name, None).map(|t| t.var())).transpose())
-        .collect::<Result<_>>()?;
-    let outputs = set
-        .outputs
-        .iter()
-        .enumerate()
-        .map(|(k, s)| {
-            let own = Edge::Node(node.clone(), k);
-            s.as_ref().map(|s| s.unpack(name, Some(own)).map(|t| t.var())).transpose()
-        })
-        .collect::<Result<_>>()?;
-    Ok((inputs, outputs))
-}
-
-fn seed(output: &Tensor, given: Option<&Tensor>) -> Result<(Edge, Var)> {
+fn seed(i: usize, output: &Tensor, given: Option<&Tensor>) -> Result<(Edge, Tensor)> {
     let edge = output.edge()?.ok_or_else(|| {
-        Error::autograd("this tensor does not depend on any tensor that requires a gradient")
+        Error::autograd(format!("element {i} of tensors does not require grad and does not have a grad_fn"))
             .with_help("call requires_grad_() on the inputs before computing it, and compute it outside no_grad()")
     })?;
     let grad = match given {
         Some(g) if g.shape() == output.shape() && g.dtype() == output.dtype() => g.clone(),
+        Some(g) if g.shape() == output.shape() && g.dtype().is_float() => g.to_dtype(output.dtype())?,
         Some(g) => {
-            return Err(Error::autograd(format!("the gradient given is {}{:?}", g.dtype(), g.shape()))
-                .with_expected(format!("{}{:?}", output.dtype(), output.shape())));
+            return Err(Error::autograd(format!(
+                "Mismatch in shape: the gradient given for output {i} is {}{:?}",
+                g.dtype(),
+                g.shape()
+            ))
+            .with_expected(format!("{}{:?}", output.dtype(), output.shape())));
         }
         None if output.len() == 1 => Tensor::full(output.shape(), 1.0, output.dtype(), output.device())?,
         None => {
             return Err(Error::autograd(format!(
-                "backward of a tensor of shape {:?} needs the gradient to start from",
+                "grad can be implicitly created only for scalar outputs: backward of a tensor of shape {:?} needs the \
+                 gradient to start from",
                 output.shape()
             ))
             .with_help("reduce it to one element first, or pass a gradient of its shape"));
         }
     };
-    Ok((edge, grad.var()))
+    Ok((edge, grad))
+}
+
+fn seeds(outputs: &[Tensor], given: &[Option<Tensor>]) -> Result<Vec<(Edge, Tensor)>> {
+    outputs.iter().enumerate().map(|(i, o)| seed(i, o, given.get(i).and_then(Option::as_ref))).collect()
 }
 
 /// Adds the gradients of `output` to the `.grad` of all leaves it depends on. `gradient` may be left out for one
 /// element. When this fails no `.grad` has changed.
-pub fn backward(output: &Tensor, gradient_: Option<&Tensor>, options: GradOptions) -> Result<()> {
+pub fn backward(output: &Tensor, gradient: Option<&Tensor>, options: GradOptions) -> Result<()> {
+    backward_all(std::slice::from_ref(output), &[gradient.cloned()], None, options)
+}
+
+/// As [`backward`], from several outputs at once; with `inputs` only these tensors collect gradients.
+pub fn backward_all(
+    outputs: &[Tensor],
+    seeds_: &[Option<Tensor>],
+    inputs: Option<&[Tensor]>,
+    options: GradOptions,
+) -> Result<()> {
     with_grad_mode(options.create_graph, || {
-        let root = seed(output, gradient_)?;
-        let mut arrived: Vec<(Edge, Var)> = Vec::new();
-        let mut at: HashMap<(usize, usize), usize> = HashMap::new();
-        walk(&[root], &mut Slots::new(), options, |b, edge, grad| {
-            match at.get(&edge.key()) {
-                Some(&i) => arrived[i].1 = (gradient::OPS.add)(b, &arrived[i].1, &grad)?,
-                None => {
-                    at.insert(edge.key(), arrived.len());
-                    arrived.push((edge.clone(), grad));
-                }
-            }
-            Ok(())
-        })?;
-        let mut b = EagerBuilder::on(output.device());
-        let mut totals = Vec::with_capacity(arrived.len());
-        for (edge, grad) in arrived {
-            if let Edge::Leaf(cell) = edge {
-                let before = cell.lock().clone();
-                let total = match before {
-                    Some(before) => Tensor::from_var(&(gradient::OPS.add)(&mut b, &before.var(), &grad)?)?,
-                    None => {
-                        let grad = Tensor::from_var(&grad)?;
-                        // A leaf's gradient must not share memory with anything a user may change in place.
-                        if options.create_graph { grad } else { grad.copy_contiguous()? }
-                    }
-                };
-                totals.push((cell, total));
+        let roots = seeds(outputs, seeds_)?;
+        let Some(inputs) = inputs else {
+            let walk = Walk::new(options, &roots, None);
+            return collect(walk.run(roots)?, options);
+        };
+        let edges = wanted(inputs)?;
+        let mut found = Walk::new(options, &roots, Some(&edges)).run(roots)?;
+        for (input, edge) in inputs.iter().zip(&edges) {
+            if let (Edge::Node(..), Some(grad)) = (edge, found.wanted.get(&edge.key())) {
+                found.cells.push((input.cell(), grad.clone(), false));
             }
         }
-        for (cell, total) in totals {
-            *cell.lock() = Some(total);
-        }
-        Ok(())
+        collect(found, options)
     })
+}
+
+/// Adds what was found to the cells, all at once, then calls the hooks of leaves.
+fn collect(found: Found, options: GradOptions) -> Result<()> {
+    let mut cells = found.cells;
+    drop(found.wanted);
+    // One order of locks for all threads.
+    cells.sort_by_key(|c| (Arc::as_ptr(&c.0) as usize, !c.2));
+    cells.dedup_by(|a, b| Arc::ptr_eq(&a.0, &b.0));
+    let leaves: Vec<_> = cells.iter().filter(|c| c.2 && c.0.hooks.get().is_some()).map(|c| c.0.clone()).collect();
+    let (handles, grads): (Vec<_>, Vec<_>) = cells.into_iter().map(|(cell, grad, _)| (cell, grad)).unzip();
+    {
+        let mut guards: Vec<_> = handles.iter().map(|cell| cell.lock()).collect();
+        let mut totals = Vec::with_capacity(grads.len());
+        for (guard, grad) in guards.iter().zip(grads) {
+            totals.push(match guard.as_ref() {
+                Some(before) if before.shape() != grad.shape() || before.dtype() != grad.dtype() => {
+                    return Err(Error::autograd(format!("a .grad is {}{:?}", before.dtype(), before.shape()))
+                        .with_expected(format!("{}{:?}, as the gradient to be added", grad.dtype(), grad.shape())));
+                }
+                Some(before) => one(&Add, &[before, &grad])?,
+                // A leaf's gradient must not share memory with anything a user may change in place.
+                None if options.create_graph || grad.is_sole_owner() => grad,
+                None => grad.copy_contiguous()?,
+            });
+        }
+        for (guard, total) in guards.iter_mut().zip(totals) {
+            **guard = Some(total);
+        }
+    }
+    for cell in leaves {
+        let hooks: Vec<_> = lock(&cell.hooks).after.iter().map(|h| h.1.clone()).collect();
+        if let Some(leaf) = cell.owner.upgrade().map(Tensor) {
+            for hook in hooks {
+                hook(&leaf)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn wanted(inputs: &[Tensor]) -> Result<Vec<Edge>> {
+    inputs
+        .iter()
+        .map(|x| {
+            x.edge()?.ok_or_else(|| {
+                Error::autograd("One of the differentiated Tensors does not require grad")
+                    .with_help("call requires_grad_() on it before the computation")
+            })
+        })
+        .collect()
 }
 
 /// Gradients of the sum of `outputs` (weighted by `seeds` where given) with respect to `inputs`; no `.grad` changes.
@@ -226,39 +142,46 @@ pub fn backward(output: &Tensor, gradient_: Option<&Tensor>, options: GradOption
 pub fn grad(
     outputs: &[Tensor],
     inputs: &[Tensor],
-    seeds: &[Option<Tensor>],
+    seeds_: &[Option<Tensor>],
     options: GradOptions,
 ) -> Result<Vec<Option<Tensor>>> {
     with_grad_mode(options.create_graph, || {
-        let roots = outputs
-            .iter()
-            .enumerate()
-            .map(|(i, o)| seed(o, seeds.get(i).and_then(Option::as_ref)))
-            .collect::<Result<Vec<_>>>()?;
-        let edges = inputs
-            .iter()
-            .map(|x| {
-                x.edge()?.ok_or_else(|| {
-                    Error::autograd("an input of grad() does not require a gradient")
-                        .with_help("call requires_grad_() on it before the computation")
-                })
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let zero = |e: &Edge| Ok::<_, Error>((e.key(), roots[0].1.clone()));
-        let mut wanted = match roots.is_empty() {
-            true => Slots::new(),
-            false => edges.iter().map(zero).collect::<Result<Slots>>()?,
-        };
-        walk(&roots, &mut wanted, options, |_, _, _| Ok(()))?;
+        let roots = seeds(outputs, seeds_)?;
+        let edges = wanted(inputs)?;
+        let found = Walk::new(options, &roots, Some(&edges)).run(roots)?;
         edges
             .iter()
             .enumerate()
-            .map(|(i, edge)| match wanted.get(&edge.key()) {
-                Some(grad) => Tensor::from_var(grad).map(Some),
+            .map(|(i, edge)| match found.wanted.get(&edge.key()) {
+                Some(grad) => Ok(Some(grad.clone())),
                 None if options.allow_unused => Ok(None),
-                None => Err(Error::autograd(format!("input {i} of grad() is not used by the outputs"))
-                    .with_help("pass allow_unused=True to get None for it")),
+                None => Err(Error::autograd(format!(
+                    "One of the differentiated Tensors appears to not have been used in the graph: input {i}"
+                ))
+                .with_help("pass allow_unused=True to get None for it")),
             })
             .collect()
     })
+}
+
+/// Whether `output` depends on a leaf other than `known`.
+pub fn depends_on_others(output: &Tensor, known: &[Tensor]) -> Result<bool> {
+    let known = known.iter().filter_map(|t| t.edge().transpose()).collect::<Result<Vec<_>>>()?;
+    let known: std::collections::HashSet<_> = known.iter().map(Edge::key).collect();
+    let mut seen = std::collections::HashSet::new();
+    let mut stack: Vec<Edge> = output.edge()?.into_iter().collect();
+    while let Some(edge) = stack.pop() {
+        if known.contains(&edge.key()) {
+            continue;
+        }
+        match &edge {
+            Edge::Leaf(_) => return Ok(true),
+            Edge::Node(node, _) => {
+                if seen.insert(Arc::as_ptr(node) as usize) {
+                    stack.extend(node.edges.iter().flatten().cloned());
+                }
+            }
+        }
+    }
+    Ok(false)
 }

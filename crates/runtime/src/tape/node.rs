@@ -1,21 +1,30 @@
-use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use lampyr_base::{DType, Error, Layout, Result, Shape};
+use lampyr_base::{DType, Error, Result, Shape};
 use lampyr_ir::OpRef;
 use smallvec::SmallVec;
 
-use crate::storage::Storage;
-use crate::tensor::Tensor;
+use super::function::Function;
+use super::hooks::{Extra, LeafHooks};
+use super::release::{Chained, release};
+use super::saved::SavedTensor;
+use crate::tensor::{Inner, Tensor};
 
 /// Where the gradient of a leaf is collected.
 #[derive(Default)]
 pub(crate) struct GradCell {
     pub grad: Mutex<Option<Tensor>>,
+    /// The leaf itself.
+    pub owner: Weak<Inner>,
+    pub hooks: OnceLock<Box<Mutex<LeafHooks>>>,
 }
 
 impl GradCell {
+    pub fn of(owner: &Tensor) -> GradCell {
+        GradCell { owner: Arc::downgrade(&owner.0), ..GradCell::default() }
+    }
+
     pub fn lock(&self) -> MutexGuard<'_, Option<Tensor>> {
         self.grad.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -40,45 +49,6 @@ impl Edge {
     }
 }
 
-/// A tensor kept for the gradient: its memory at a version, and its edge at that time.
-pub(crate) struct SavedTensor {
-    storage: Arc<Storage>,
-    layout: Layout,
-    dtype: DType,
-    version: u64,
-    edge: Option<Edge>,
-}
-
-impl SavedTensor {
-    pub fn of(tensor: &Tensor, edge: Option<Edge>) -> SavedTensor {
-        SavedTensor {
-            storage: tensor.storage().clone(),
-            layout: tensor.layout().clone(),
-            dtype: tensor.dtype(),
-            version: tensor.storage().version(),
-            edge,
-        }
-    }
-
-    /// The tensor, unless it was changed since.
-    pub fn unpack(&self, op: &str, own: Option<Edge>) -> Result<Tensor> {
-        let now = self.storage.version();
-        if now != self.version {
-            return Err(Error::autograd(format!(
-                "a tensor of shape {:?} that the gradient of this op needs was changed in place (version {now}, saved \
-                 at {})",
-                self.layout.shape.as_slice(),
-                self.version
-            ))
-            .with_op(op)
-            .with_help("clone the tensor before changing it, or use the op that returns a new tensor"));
-        }
-        let tensor = Tensor::over(self.storage.clone(), self.layout.clone(), self.dtype);
-        tensor.autograd().edge = own.or_else(|| self.edge.clone());
-        Ok(tensor)
-    }
-}
-
 /// What one tensor of a node looked like.
 #[derive(Clone)]
 pub(crate) struct Meta {
@@ -88,25 +58,53 @@ pub(crate) struct Meta {
 
 impl Meta {
     pub fn of(tensor: &Tensor) -> Meta {
-        Meta { dtype: tensor.dtype(), shape: Shape::from_slice(tensor.shape()) }
+        Meta { dtype: tensor.dtype(), shape: tensor.layout().shape.clone() }
     }
 }
 
+/// Tensors kept for the gradient.
 pub(crate) struct SavedSet {
-    pub inputs: SmallVec<[Option<SavedTensor>; 3]>,
-    pub outputs: SmallVec<[Option<SavedTensor>; 2]>,
+    pub inputs: SmallVec<[Option<SavedTensor>; 2]>,
+    pub outputs: SmallVec<[Option<SavedTensor>; 1]>,
+}
+
+/// What a node keeps.
+pub(crate) enum Saved {
+    /// The rule needs nothing.
+    Nothing,
+    /// Some inputs and outputs.
+    Kept(Arc<SavedSet>),
+    /// A backward pass freed it.
+    Freed,
+}
+
+/// What the inputs of a node looked like.
+pub(crate) enum Inputs {
+    /// Each as the only output.
+    AsOutput,
+    /// One by one.
+    Each(Box<[Meta]>),
+}
+
+/// How a node computes the gradients of its inputs.
+pub(crate) enum Rule {
+    /// By the rule of an op.
+    Op(OpRef),
+    /// By a function that a user wrote.
+    Function(Arc<dyn Function>),
 }
 
 /// One recorded op.
 pub(crate) struct Node {
-    pub op: OpRef,
+    pub rule: Rule,
     /// Creation order: a node is older than every node that reads its outputs.
     pub age: u64,
-    pub edges: SmallVec<[Option<Edge>; 3]>,
-    pub inputs: SmallVec<[Meta; 3]>,
-    pub outputs: SmallVec<[Meta; 2]>,
-    /// `None` after a backward pass freed it.
-    pub saved: Mutex<Option<SavedSet>>,
+    pub edges: SmallVec<[Option<Edge>; 2]>,
+    pub inputs: Inputs,
+    pub outputs: SmallVec<[Meta; 1]>,
+    pub saved: Mutex<Saved>,
+    /// Hooks and other things that few nodes have.
+    pub extra: OnceLock<Box<Mutex<Extra>>>,
 }
 
 impl Node {
@@ -115,49 +113,70 @@ impl Node {
         AGE.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub fn saved(&self) -> MutexGuard<'_, Option<SavedSet>> {
+    /// What input `i` looked like.
+    pub fn input(&self, i: usize) -> Option<&Meta> {
+        match &self.inputs {
+            Inputs::AsOutput => self.outputs.first(),
+            Inputs::Each(all) => all.get(i),
+        }
+    }
+
+    pub fn saved(&self) -> MutexGuard<'_, Saved> {
         self.saved.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-thread_local! {
-    static PENDING: RefCell<Option<Vec<Edge>>> = const { RefCell::new(None) };
-}
-
-/// Drops an edge without recursion: nodes that die meanwhile queue their own edges.
-pub(crate) fn release(edge: Edge) {
-    let nested = PENDING.try_with(|pending| {
-        let mut pending = pending.borrow_mut();
-        match pending.as_mut() {
-            Some(list) => {
-                list.push(edge.clone());
-                true
-            }
-            None => {
-                *pending = Some(Vec::new());
-                false
+    /// PyTorch's kind of name: `AddBackward0`.
+    pub fn name(&self) -> String {
+        match &self.rule {
+            Rule::Function(f) => f.name(),
+            Rule::Op(op) => {
+                let words = op.name().trim_start_matches("reduce_").split('_').filter(|w| !w.is_empty());
+                let mut name = String::new();
+                for word in words {
+                    let (first, rest) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
+                    name.push_str(&first.to_uppercase());
+                    name.push_str(rest);
+                }
+                name + "Backward0"
             }
         }
-    });
-    if nested != Ok(false) {
-        return;
     }
-    let mut next = Some(edge);
-    while let Some(edge) = next {
-        drop(edge);
-        next = PENDING.with(|p| p.borrow_mut().as_mut().and_then(Vec::pop));
+
+    /// Copies the inputs kept by this node out of memory that is about to change.
+    pub fn keep_before_change(&self, storage: &Arc<crate::storage::Storage>) -> Result<()> {
+        // A walk that reads the set at this moment finds the change by the version.
+        if let Saved::Kept(set) = &mut *self.saved()
+            && let Some(set) = Arc::get_mut(set)
+        {
+            for saved in set.inputs.iter_mut().flatten().filter(|s| s.is_current(storage)) {
+                saved.copy_out()?;
+            }
+        }
+        Ok(())
     }
-    PENDING.with(|p| *p.borrow_mut() = None);
+}
+
+/// The error of a second pass over what the first has freed.
+pub(crate) fn freed(op: &str) -> Error {
+    Error::autograd(
+        "Trying to backward through the graph a second time: the values saved for the gradient were freed by an \
+         earlier backward pass",
+    )
+    .with_op(op)
+    .with_help("pass retain_graph=True to the first pass, or run the forward pass again")
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
         for edge in self.edges.drain(..).flatten() {
-            release(edge);
+            release(Chained::Edge(edge));
         }
-        if let Some(saved) = self.saved.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+        let saved = self.saved.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Saved::Kept(saved) = std::mem::replace(saved, Saved::Freed)
+            && let Some(saved) = Arc::into_inner(saved)
+        {
             for edge in saved.inputs.into_iter().chain(saved.outputs).flatten().filter_map(|s| s.edge) {
-                release(edge);
+                release(Chained::Edge(edge));
             }
         }
     }

@@ -1,0 +1,29 @@
+"""The state of the default generator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lampyr import _lampyr
+
+
+def _generator() -> Any:
+    return getattr(_lampyr, "default_generator", None)
+
+
+def get_state() -> Any:
+    """The state of the default generator."""
+    generator = _generator()
+    return None if generator is None else generator.get_state()
+
+
+def set_state(state: Any) -> None:
+    """Puts the default generator back to ``state``."""
+    generator = _generator()
+    if generator is not None:
+        generator.set_state(state)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two states are equal."""
+    return a is None or a.tolist() == b.tolist()
