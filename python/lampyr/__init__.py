@@ -164,17 +164,7 @@ from lampyr.settings import (
     typename,
 )
 
-_LAZY = {"backends", "nn", "optim"}
-"""Sub-packages that are imported when they are first named."""
-
-
-def __getattr__(name: str) -> _ModuleType:
-    if name in _LAZY:
-        return _importlib.import_module(f"lampyr.{name}")
-    raise AttributeError(f"module 'lampyr' has no attribute {name!r}")
-
-
-_LAZY = {"func", "nn", "optim"}
+_LAZY = {"backends", "func", "nn", "optim"}
 """Sub-packages that are imported when they are first named."""
 
 
