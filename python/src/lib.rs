@@ -31,11 +31,11 @@ mod _lampyr {
         set_default_dtype,
     };
     #[pymodule_export]
-    use crate::limits::{FInfo, IInfo};
-    #[pymodule_export]
     use crate::graph::{CompiledGraph, Graph, GraphValue};
     #[pymodule_export]
     use crate::interop::{asarray, from_dlpack, from_numpy};
+    #[pymodule_export]
+    use crate::limits::{FInfo, IInfo};
     #[pymodule_export]
     use crate::model::{Check, Explanation, Model, ModelMemory, Port, Problem, check_onnx, load_onnx};
     #[pymodule_export]
@@ -50,8 +50,8 @@ mod _lampyr {
     use crate::tensor::{
         Generator, PyTensor, Storage, arange, as_tensor, batch_norm, bernoulli, cat, conv2d, default_generator, empty,
         empty_like, eye, full, full_like, generator, linspace, logspace, max_pool2d, multinomial, normal, ones,
-        ones_like, poisson, rand, rand_like, randint, randint_like, randn, randn_like, randperm, rebuild, scalar_tensor,
-        set_printoptions, stack, tensor, zeros, zeros_like,
+        ones_like, poisson, rand, rand_like, randint, randint_like, randn, randn_like, randperm, rebuild,
+        scalar_tensor, set_printoptions, stack, tensor, zeros, zeros_like,
     };
     #[pymodule_export]
     use crate::user_op::{UserOp, register_op};

@@ -143,9 +143,13 @@ pub(super) fn output(
     let Some(out) = out else { return Ok(Py::new(py, leaf(made, requires_grad)?)?) };
     let x = &out.get().0;
     if x.shape() != made.shape() {
-        return Err(Error::shape(format!("a result of shape {:?} for an output of shape {:?}", made.shape(), x.shape()))
-            .with_help("give an output of the result's shape")
-            .into());
+        return Err(Error::shape(format!(
+            "a result of shape {:?} for an output of shape {:?}",
+            made.shape(),
+            x.shape()
+        ))
+        .with_help("give an output of the result's shape")
+        .into());
     }
     f::copy_(x, (&made).into(), true)?;
     Ok(out.clone().unbind())

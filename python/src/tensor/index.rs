@@ -73,7 +73,9 @@ fn other(ob: &Ob<'_>) -> Result<Index> {
     }
     let name = ob.get_type().name()?;
     Err(Error::index(format!("a {name} is not an index"))
-        .with_expected("whole numbers, slices (`:`), ellipsis (`...`), None, and tensors or lists of whole numbers or bool")
+        .with_expected(
+            "whole numbers, slices (`:`), ellipsis (`...`), None, and tensors or lists of whole numbers or bool",
+        )
         .into())
 }
 

@@ -18,8 +18,8 @@ pub use create::{
     scalar_tensor, stack, tensor, zeros, zeros_like,
 };
 pub use random::{
-    Generator, bernoulli, default_generator, generator, multinomial, normal, poisson, rand, rand_like, randint, randint_like, randn,
-    randn_like, randperm,
+    Generator, bernoulli, default_generator, generator, multinomial, normal, poisson, rand, rand_like, randint,
+    randint_like, randn, randn_like, randperm,
 };
 pub use repr::set_printoptions;
 pub use storage::Storage;

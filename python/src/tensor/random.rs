@@ -45,9 +45,9 @@ fn seed_of(seed: &Ob<'_>) -> Result<u64> {
     if let Ok(s) = seed.extract::<u64>() {
         return Ok(s);
     }
-    let negative = seed.extract::<i64>().map_err(|_| {
-        Error::value(format!("a seed of {seed}")).with_expected("-2^63 to 2^64 - 1")
-    })?;
+    let negative = seed
+        .extract::<i64>()
+        .map_err(|_| Error::value(format!("a seed of {seed}")).with_expected("-2^63 to 2^64 - 1"))?;
     Ok(negative as u64)
 }
 
@@ -202,9 +202,8 @@ pub fn randint(
     let g = source(generator);
     let _ = layout;
     crate::dtype::device(device)?;
-    let wrong = || {
-        Error::value("randint needs an upper bound and a size").with_expected("(high, size) or (low, high, size)")
-    };
+    let wrong =
+        || Error::value("randint needs an upper bound and a size").with_expected("(high, size) or (low, high, size)");
     let mut given: Vec<Ob<'_>> = args.iter().collect();
     let size = match size {
         Some(s) => s.clone(),
@@ -341,7 +340,8 @@ pub fn normal(
     crate::dtype::device(device)?;
     let mean = required(mean)?;
     let std = std.map(required).transpose()?;
-    let (mean, std) = (mean.operand(), std.as_ref().map_or(Operand::Scalar(lampyr::Scalar::Float(1.0)), |s| s.operand()));
+    let (mean, std) =
+        (mean.operand(), std.as_ref().map_or(Operand::Scalar(lampyr::Scalar::Float(1.0)), |s| s.operand()));
     let made = match (mean, std, size) {
         (Operand::Scalar(m), Operand::Scalar(s), Some(size)) => {
             let (size, to) = (shape(&PyTuple::new(py, [size])?)?, float(dtype)?);
@@ -369,8 +369,9 @@ pub fn bernoulli(
     let x = &input.get().0;
     let made = run(py, x.len() as f64 * 4.0, || match p {
         None => r::bernoulli(x, g),
-        Some(p) => r::bernoulli(&f::full(x.shape(), lampyr::Scalar::Float(p), DType::F64, x.device())?, g)?
-            .to_dtype(x.dtype()),
+        Some(p) => {
+            r::bernoulli(&f::full(x.shape(), lampyr::Scalar::Float(p), DType::F64, x.device())?, g)?.to_dtype(x.dtype())
+        }
     })?;
     output(py, made, out, false)
 }
@@ -417,14 +418,24 @@ impl PyTensor {
     /// Fills with uniform numbers in [from, to).
     #[pyo3(signature = (from = 0.0, to = 1.0, *, generator = None),
         text_signature = "($self, from_=0.0, to=1.0, *, generator=None)")]
-    fn uniform_<'py>(slf: &Bound<'py, Self>, from: f64, to: f64, generator: Source<'_, 'py>) -> Result<Bound<'py, Self>> {
+    fn uniform_<'py>(
+        slf: &Bound<'py, Self>,
+        from: f64,
+        to: f64,
+        generator: Source<'_, 'py>,
+    ) -> Result<Bound<'py, Self>> {
         let g = source(generator);
         fill(slf, |s, d| r::uniform(s, from, to, d, g))
     }
 
     /// Fills with normal numbers.
     #[pyo3(signature = (mean = 0.0, std = 1.0, *, generator = None))]
-    fn normal_<'py>(slf: &Bound<'py, Self>, mean: f64, std: f64, generator: Source<'_, 'py>) -> Result<Bound<'py, Self>> {
+    fn normal_<'py>(
+        slf: &Bound<'py, Self>,
+        mean: f64,
+        std: f64,
+        generator: Source<'_, 'py>,
+    ) -> Result<Bound<'py, Self>> {
         let g = source(generator);
         fill(slf, |s, d| r::rand_normal(s, mean, std, d, g))
     }
@@ -438,14 +449,24 @@ impl PyTensor {
 
     /// Fills with numbers of a Cauchy distribution.
     #[pyo3(signature = (median = 0.0, sigma = 1.0, *, generator = None))]
-    fn cauchy_<'py>(slf: &Bound<'py, Self>, median: f64, sigma: f64, generator: Source<'_, 'py>) -> Result<Bound<'py, Self>> {
+    fn cauchy_<'py>(
+        slf: &Bound<'py, Self>,
+        median: f64,
+        sigma: f64,
+        generator: Source<'_, 'py>,
+    ) -> Result<Bound<'py, Self>> {
         let g = source(generator);
         fill(slf, |s, d| r::cauchy(s, median, sigma, d, g))
     }
 
     /// Fills with e to the power of normal numbers.
     #[pyo3(signature = (mean = 1.0, std = 2.0, *, generator = None))]
-    fn log_normal_<'py>(slf: &Bound<'py, Self>, mean: f64, std: f64, generator: Source<'_, 'py>) -> Result<Bound<'py, Self>> {
+    fn log_normal_<'py>(
+        slf: &Bound<'py, Self>,
+        mean: f64,
+        std: f64,
+        generator: Source<'_, 'py>,
+    ) -> Result<Bound<'py, Self>> {
         let g = source(generator);
         fill(slf, |s, d| r::log_normal(s, mean, std, d, g))
     }

@@ -45,7 +45,9 @@ pub fn set_printoptions(
         Some("short") => SHORT,
         Some("full") => FULL,
         Some(other) => {
-            return Err(Error::value(format!("print profile `{other}`")).with_expected("default, short or full").into());
+            return Err(Error::value(format!("print profile `{other}`"))
+                .with_expected("default, short or full")
+                .into());
         }
     };
     // More digits than a float64 has are zeros.
@@ -154,10 +156,8 @@ fn words(t: &Tensor, options: &Options) -> Result<(Vec<String>, usize)> {
 /// The width is that of the finite numbers other than zero.
 fn floats(values: &[f64], options: &Options) -> (Vec<String>, usize) {
     let counts = |v: &f64| v.is_finite() && *v != 0.0;
-    let (low, high) = values
-        .iter()
-        .filter(|v| counts(v))
-        .fold((f64::INFINITY, 0.0f64), |(l, h), v| (l.min(v.abs()), h.max(v.abs())));
+    let (low, high) =
+        values.iter().filter(|v| counts(v)).fold((f64::INFINITY, 0.0f64), |(l, h), v| (l.min(v.abs()), h.max(v.abs())));
     let any = high > 0.0;
     let whole = values.iter().filter(|v| counts(v)).all(|v| v.fract() == 0.0);
     let automatic = high / low > 1000.0 || high > 1e8 || low < 1e-4;

@@ -46,13 +46,7 @@ pub fn uniform(shape: &[usize], low: f64, high: f64, dtype: DType, generator: &G
 ///
 /// # Errors
 /// When `deviation` is negative, or as [`randn`].
-pub fn rand_normal(
-    shape: &[usize],
-    mean: f64,
-    deviation: f64,
-    dtype: DType,
-    generator: &Generator,
-) -> Result<Tensor> {
+pub fn rand_normal(shape: &[usize], mean: f64, deviation: f64, dtype: DType, generator: &Generator) -> Result<Tensor> {
     if deviation.is_nan() || deviation < 0.0 {
         return Err(Error::value(format!("a standard deviation of {deviation}")).with_expected("0 or more"));
     }

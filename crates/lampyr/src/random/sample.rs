@@ -53,7 +53,9 @@ pub fn bernoulli(p: &Tensor, generator: &Generator) -> Result<Tensor> {
 pub fn multinomial(p: &Tensor, count: usize, replacement: bool, generator: &Generator) -> Result<Tensor> {
     let fail = |text: String, want: &str| Error::value(text).with_expected(want.to_string()).with_op("multinomial");
     if !(1..=2).contains(&p.rank()) {
-        return Err(Error::shape(format!("weights of {} axes", p.rank())).with_expected("1 or 2").with_op("multinomial"));
+        return Err(Error::shape(format!("weights of {} axes", p.rank()))
+            .with_expected("1 or 2")
+            .with_op("multinomial"));
     }
     let weights = probabilities(p, "multinomial")?;
     let categories = p.shape()[p.rank() - 1];
@@ -127,7 +129,8 @@ pub fn poisson(rate: &Tensor, generator: &Generator) -> Result<Tensor> {
         return Err(Error::value(format!("a rate of {bad}")).with_expected("0 or more").with_op("poisson"));
     }
     let key = generator.next();
-    let counts: Vec<f64> = rates.iter().enumerate().map(|(i, &r)| Events { key, i: i as u64, at: 0 }.count(r)).collect();
+    let counts: Vec<f64> =
+        rates.iter().enumerate().map(|(i, &r)| Events { key, i: i as u64, at: 0 }.count(r)).collect();
     Tensor::from_host(&HostTensor::from_f64(rate.dtype(), rate.shape(), &counts)?, Device::CPU)
 }
 
