@@ -71,12 +71,6 @@ impl PyTensor {
         self.0.layout().offset
     }
 
-    /// How often the memory was changed in place.
-    #[getter]
-    fn _version(&self) -> u64 {
-        self.0.storage().version()
-    }
-
     /// Bytes of all elements.
     fn __sizeof__(&self) -> usize {
         self.0.len() * self.0.dtype().size()
