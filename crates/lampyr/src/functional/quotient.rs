@@ -24,7 +24,6 @@ pub(super) fn check_divisor(y: &Tensor, name: &str) -> Result<()> {
 /// When integers are divided by zero, or both are bool.
 pub fn floor_divide(x: Operand, y: Operand) -> Result<Tensor> {
     let (x, y) = promoted(x, y)?;
-    let (x, y) = (x.detach(), y.detach());
     match x.dtype().kind() {
         TypeKind::Float => floor_of_floats(&x, &y),
         TypeKind::Bool => Err(Error::dtype("bool has no quotient").with_op("floor_divide")),
