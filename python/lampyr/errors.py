@@ -1,4 +1,5 @@
-"""The exceptions of Lampyr. Each is a :class:`LampyrError` and one of Python's own classes."""
+"""The exceptions of Lampyr. Each is a :class:`LampyrError` and one or two of Python's own
+classes: what fits it best, and what PyTorch raises."""
 
 from __future__ import annotations
 
@@ -44,15 +45,15 @@ class LampyrError(Exception):
         return str(self.args[0]) if self.args else ""
 
 
-class ShapeError(LampyrError, ValueError):
+class ShapeError(LampyrError, ValueError, RuntimeError):
     """Shapes do not fit together."""
 
 
-class DTypeError(LampyrError, TypeError):
+class DTypeError(LampyrError, TypeError, RuntimeError):
     """A data type is not accepted."""
 
 
-class InvalidValueError(LampyrError, ValueError):
+class InvalidValueError(LampyrError, ValueError, RuntimeError):
     """An argument has a value outside its domain."""
 
 

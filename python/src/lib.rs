@@ -6,6 +6,7 @@ mod dtype;
 mod error;
 mod graph;
 mod interop;
+mod limits;
 mod model;
 mod names;
 mod optim;
@@ -26,11 +27,16 @@ mod _lampyr {
         set_detect_anomaly, set_grad_enabled, set_inference_mode,
     };
     #[pymodule_export]
-    use crate::dtype::{PyDType, PyDevice, promote_types, result_type};
+    use crate::dtype::{
+        MemoryFormat, MemoryLayout, PyDType, PyDevice, can_cast, get_default_dtype, promote_types, result_type,
+        set_default_dtype,
+    };
     #[pymodule_export]
     use crate::graph::{CompiledGraph, Graph, GraphValue};
     #[pymodule_export]
     use crate::interop::{asarray, from_dlpack, from_numpy};
+    #[pymodule_export]
+    use crate::limits::{FInfo, IInfo};
     #[pymodule_export]
     use crate::model::{Check, Explanation, Model, ModelMemory, Port, Problem, check_onnx, load_onnx};
     #[pymodule_export]
@@ -39,13 +45,16 @@ mod _lampyr {
     use crate::optim::{adam_step, sgd_step};
     #[pymodule_export]
     use crate::runtime::{
-        OpInfo, call_op, empty_cache, get_num_threads, memory_stats, ops, set_memory_limit, set_num_threads,
-        start_trace, stop_trace, take_warnings,
+        OpInfo, are_deterministic_algorithms_enabled, call_op, empty_cache, get_num_threads,
+        is_deterministic_algorithms_warn_only_enabled, memory_stats, ops, reset_peak_memory_stats, set_memory_limit,
+        set_num_threads, start_trace, stop_trace, take_warnings, use_deterministic_algorithms,
     };
     #[pymodule_export]
     use crate::tensor::{
-        PyTensor, arange, batch_norm, cat, conv2d, empty, eye, full, full_like, manual_seed, max_pool2d, ones,
-        ones_like, rand, randn, rebuild, stack, tensor, zeros, zeros_like,
+        Generator, PyTensor, Storage, arange, as_tensor, batch_norm, bernoulli, cat, conv2d, default_generator, empty,
+        empty_like, eye, full, full_like, generator, linspace, logspace, max_pool2d, multinomial, normal, ones,
+        ones_like, poisson, rand, rand_like, randint, randint_like, randn, randn_like, randperm, rebuild,
+        scalar_tensor, set_printoptions, stack, tensor, zeros, zeros_like,
     };
     #[pymodule_export]
     use crate::user_op::{UserOp, register_op};

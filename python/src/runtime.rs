@@ -32,6 +32,38 @@ pub fn set_memory_limit(bytes: Option<usize>) -> Result<()> {
     Ok(())
 }
 
+/// Lets the peak of `memory_stats` start again from what is in use.
+#[pyfunction]
+pub fn reset_peak_memory_stats() {
+    lampyr::reset_peak_memory();
+}
+
+/// Whether results that differ from run to run are refused.
+#[pyfunction]
+pub fn are_deterministic_algorithms_enabled() -> bool {
+    lampyr::runtime::deterministic() == lampyr::runtime::Deterministic::Always
+        || is_deterministic_algorithms_warn_only_enabled()
+}
+
+/// Whether results that differ from run to run only give a warning.
+#[pyfunction]
+pub fn is_deterministic_algorithms_warn_only_enabled() -> bool {
+    lampyr::runtime::deterministic() == lampyr::runtime::Deterministic::Warn
+}
+
+/// Refuses, or with `warn_only` notes in `take_warnings`, ops whose results differ from run to run. All ops of Lampyr
+/// give the same bits always; ops that users register may not.
+#[pyfunction]
+#[pyo3(signature = (mode, *, warn_only = false))]
+pub fn use_deterministic_algorithms(mode: bool, warn_only: bool) {
+    use lampyr::runtime::Deterministic;
+    lampyr::runtime::set_deterministic(match (mode, warn_only) {
+        (false, _) => Deterministic::Off,
+        (true, true) => Deterministic::Warn,
+        (true, false) => Deterministic::Always,
+    });
+}
+
 /// Gives cached memory back to the system.
 #[pyfunction]
 pub fn empty_cache() -> Result<()> {

@@ -33,9 +33,9 @@ pub use lampyr_onnx::Problem;
 pub use lampyr_ops as ops;
 pub use lampyr_runtime as runtime;
 pub use lampyr_runtime::{
-    EagerBuilder, GradOptions, Scalar, Tensor, apply, backward, grad, is_grad_enabled, no_grad, promote_types,
-    result_type, set_grad_enabled, with_grad_mode,
+    EagerBuilder, GradOptions, Scalar, Tensor, apply, backward, default_dtype, grad, is_grad_enabled, no_grad,
+    promote_types, result_type, set_default_dtype, set_grad_enabled, with_grad_mode,
 };
 pub use model::{Memory, Model, Port};
-pub use start::init;
+pub use start::{init, reset_peak_memory};
 pub use user::{make_op, register_op};

@@ -6,3 +6,8 @@ pub fn init() {
     static ONCE: Once = Once::new();
     ONCE.call_once(lampyr_cpu::register);
 }
+
+/// Lets the peak of the CPU's memory statistics start again from what is in use.
+pub fn reset_peak_memory() {
+    lampyr_base::alloc::CachingAllocator::global().reset_peak();
+}

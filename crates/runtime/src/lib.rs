@@ -1,7 +1,9 @@
 //! Tensors that compute at once, the tape that differentiates them, and sessions that run compiled graphs.
 
+mod determinism;
 mod eager;
 mod inplace;
+mod memory;
 mod methods;
 mod promote;
 pub mod session;
@@ -11,9 +13,10 @@ mod tensor;
 pub mod trace;
 mod update;
 
+pub use determinism::{Deterministic, deterministic, set_deterministic};
 pub use eager::{EagerBuilder, Sequence, Value, apply, apply_one};
 pub use methods::Operand;
-pub use promote::{Scalar, promote_types, result_type};
+pub use promote::{Scalar, default_dtype, promote_types, result_type, set_default_dtype};
 pub use storage::Storage;
 pub use tape::{
     Function, GradFn, GradOptions, Grads, HookHandle, Kept, LeafHook, Output, Packed, PostHook, PreHook, SavedHooks,

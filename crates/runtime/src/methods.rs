@@ -5,7 +5,7 @@ use lampyr_ir::Op;
 use lampyr_ops::build::*;
 
 pub(crate) use crate::eager::apply_one as one;
-use crate::promote::{Scalar, result_type};
+use crate::promote::{Scalar, default_dtype, result_type};
 use crate::tensor::Tensor;
 
 fn dims(shape: &[usize]) -> Vec<Dim> {
@@ -61,7 +61,7 @@ impl Tensor {
             Operand::Scalar(s) => result_type(&[mine], &[s]),
         };
         if want == Want::Float && !common.is_float() {
-            common = DType::F32;
+            common = default_dtype();
         }
         let other = match other {
             Operand::Tensor(t) => t.to_dtype(common)?,
@@ -83,7 +83,7 @@ impl Tensor {
     }
 
     fn float_unary(&self, op: &dyn Op) -> Result<Tensor> {
-        if self.dtype().is_float() { one(op, &[self]) } else { one(op, &[&self.to_dtype(DType::F32)?]) }
+        if self.dtype().is_float() { one(op, &[self]) } else { one(op, &[&self.to_dtype(default_dtype())?]) }
     }
 
     /// A 0-d tensor holding `value` in `dtype`.
@@ -262,6 +262,7 @@ impl Tensor {
 
     /// A broadcast view.
     pub fn expand(&self, shape: &[usize]) -> Result<Tensor> {
+        lampyr_base::num_elements(shape)?;
         one(&Expand { shape: dims(shape) }, &[self])
     }
 

@@ -1,4 +1,26 @@
-use lampyr_base::{DType, TypeKind};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use lampyr_base::{DType, Error, Result, TypeKind};
+
+static DEFAULT: AtomicU8 = AtomicU8::new(DType::F32 as u8);
+
+/// The float type that Python numbers and new tensors have; `float32` unless set otherwise.
+pub fn default_dtype() -> DType {
+    let number = DEFAULT.load(Ordering::Relaxed);
+    DType::FLOATS.iter().copied().find(|d| *d as u8 == number).unwrap_or(DType::F32)
+}
+
+/// Sets [`default_dtype`] for the whole process.
+///
+/// # Errors
+/// When `dtype` is not a float type.
+pub fn set_default_dtype(dtype: DType) -> Result<()> {
+    if !dtype.is_float() {
+        return Err(Error::dtype(format!("{dtype} cannot be the default type")).with_expected("a float type"));
+    }
+    DEFAULT.store(dtype as u8, Ordering::Relaxed);
+    Ok(())
+}
 
 /// A number from the host language: it adapts to the tensors it meets.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,12 +43,12 @@ impl Scalar {
         }
     }
 
-    /// The dtype it has on its own.
+    /// The dtype it has on its own; for a float [`default_dtype`].
     pub fn dtype(self) -> DType {
         match self {
             Scalar::Bool(_) => DType::Bool,
             Scalar::Int(_) => DType::I64,
-            Scalar::Float(_) => DType::F32,
+            Scalar::Float(_) => default_dtype(),
         }
     }
 }
@@ -83,5 +105,5 @@ pub fn result_type(operands: &[(DType, bool)], scalars: &[Scalar]) -> DType {
         .into_iter()
         .flatten()
         .reduce(|strong, next| if category(next) > category(strong) { next } else { strong })
-        .unwrap_or(DType::F32)
+        .unwrap_or_else(default_dtype)
 }

@@ -6,7 +6,7 @@ use pyo3::basic::CompareOp;
 use pyo3::prelude::*;
 
 use super::PyTensor;
-use crate::argument::optional;
+use crate::argument::{Argument, optional};
 use crate::error::{Result, run};
 
 type Ob<'py> = Bound<'py, PyAny>;
@@ -75,17 +75,59 @@ impl PyTensor {
     fn __rtruediv__(&self, other: &Ob<'_>) -> Result<Answer> {
         apply(self, other, true, f::div)
     }
+    fn __floordiv__(&self, other: &Ob<'_>) -> Result<Answer> {
+        apply(self, other, false, f::floor_divide)
+    }
+    fn __rfloordiv__(&self, other: &Ob<'_>) -> Result<Answer> {
+        apply(self, other, true, f::floor_divide)
+    }
+    fn __mod__(&self, other: &Ob<'_>) -> Result<Answer> {
+        apply(self, other, false, f::remainder)
+    }
+    fn __rmod__(&self, other: &Ob<'_>) -> Result<Answer> {
+        apply(self, other, true, f::remainder)
+    }
+    fn __and__(&self, other: &Ob<'_>) -> Result<Answer> {
+        apply(self, other, false, f::bitwise_and)
+    }
+    fn __rand__(&self, other: &Ob<'_>) -> Result<Answer> {
+        apply(self, other, true, f::bitwise_and)
+    }
+    fn __or__(&self, other: &Ob<'_>) -> Result<Answer> {
+        apply(self, other, false, f::bitwise_or)
+    }
+    fn __ror__(&self, other: &Ob<'_>) -> Result<Answer> {
+        apply(self, other, true, f::bitwise_or)
+    }
+    fn __xor__(&self, other: &Ob<'_>) -> Result<Answer> {
+        apply(self, other, false, f::bitwise_xor)
+    }
+    fn __rxor__(&self, other: &Ob<'_>) -> Result<Answer> {
+        apply(self, other, true, f::bitwise_xor)
+    }
+    fn __lshift__(&self, other: &Ob<'_>) -> Result<Answer> {
+        apply(self, other, false, f::bitwise_left_shift)
+    }
+    fn __rlshift__(&self, other: &Ob<'_>) -> Result<Answer> {
+        apply(self, other, true, f::bitwise_left_shift)
+    }
+    fn __rshift__(&self, other: &Ob<'_>) -> Result<Answer> {
+        apply(self, other, false, f::bitwise_right_shift)
+    }
+    fn __rrshift__(&self, other: &Ob<'_>) -> Result<Answer> {
+        apply(self, other, true, f::bitwise_right_shift)
+    }
 
     fn __matmul__(&self, other: &Ob<'_>) -> Result<Answer> {
         match optional(other)? {
+            Some(Argument::Scalar(_)) | None => Ok(Answer::NotImplemented),
             Some(y) => Ok(Answer::Tensor(PyTensor(super::layers::product(other.py(), &self.0, &y.tensor()?)?))),
-            None => Ok(Answer::NotImplemented),
         }
     }
     fn __rmatmul__(&self, other: &Ob<'_>) -> Result<Answer> {
         match optional(other)? {
+            Some(Argument::Scalar(_)) | None => Ok(Answer::NotImplemented),
             Some(x) => Ok(Answer::Tensor(PyTensor(super::layers::product(other.py(), &x.tensor()?, &self.0)?))),
-            None => Ok(Answer::NotImplemented),
         }
     }
 
@@ -96,17 +138,32 @@ impl PyTensor {
         if modulo.is_some() { Ok(Answer::NotImplemented) } else { apply(self, base, true, f::pow) }
     }
 
-    fn __neg__(&self) -> Result<PyTensor> {
-        Ok(PyTensor(f::neg(&self.0)?))
+    fn __neg__(&self, py: Python<'_>) -> Result<PyTensor> {
+        Ok(PyTensor(run(py, self.0.len() as f64, || f::neg(&self.0))?))
     }
     fn __pos__(slf: Py<Self>) -> Py<Self> {
         slf
     }
-    fn __abs__(&self) -> Result<PyTensor> {
-        Ok(PyTensor(f::abs(&self.0)?))
+    fn __abs__(&self, py: Python<'_>) -> Result<PyTensor> {
+        Ok(PyTensor(run(py, self.0.len() as f64, || f::abs(&self.0))?))
     }
-    fn __invert__(&self) -> Result<PyTensor> {
-        Ok(PyTensor(f::bitwise_not(&self.0)?))
+    fn __invert__(&self, py: Python<'_>) -> Result<PyTensor> {
+        Ok(PyTensor(run(py, self.0.len() as f64, || f::bitwise_not(&self.0))?))
+    }
+
+    /// Whether an element equals `element`.
+    fn __contains__(&self, element: &Ob<'_>) -> Result<bool> {
+        let Some(argument) = optional(element)? else {
+            let name = element.get_type().name()?;
+            return Err(lampyr::Error::dtype(format!("a {name} cannot be looked for in a tensor"))
+                .with_expected("a number or a tensor")
+                .into());
+        };
+        let y = argument.operand();
+        Ok(run(element.py(), work(&self.0, &y), || {
+            let found = f::eq(Operand::Tensor(&self.0.detach()), y)?;
+            Ok(!found.is_empty() && found.sum(&[], false)?.item()? > 0.0)
+        })?)
     }
 
     fn __richcmp__(&self, other: &Ob<'_>, op: CompareOp) -> Result<Answer> {

@@ -3,7 +3,7 @@
 use lampyr::ir::Numbers;
 use lampyr::{DType, Error, HostTensor, Scalar, Tensor};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyMemoryView};
+use pyo3::types::{PyComplex, PyDict, PyList, PyMemoryView};
 use pyo3::{IntoPyObjectExt, intern};
 
 use super::PyTensor;
@@ -80,22 +80,31 @@ impl PyTensor {
         Ok(list(py, &self.0.to_host()?)?)
     }
 
-    /// A NumPy array over the same memory.
+    /// A NumPy array over the same memory. bfloat16 needs the package ml_dtypes.
     #[pyo3(signature = (*, force = false))]
     fn numpy<'py>(slf: &Bound<'py, Self>, force: bool) -> Result<Ob<'py>> {
         let py = slf.py();
         let x = &slf.get().0;
-        if x.dtype() == DType::BF16 {
-            return Err(Error::dtype("NumPy has no bfloat16").with_help("convert with .float() first").into());
-        }
         if x.requires_grad() && !force {
             return Err(Error::autograd("a tensor that requires a gradient cannot become a NumPy array")
                 .with_help("use .detach().numpy()")
                 .into());
         }
-        let shared = Bound::new(py, PyTensor(x.detach()))?;
+        let brain = x.dtype() == DType::BF16;
+        let plain = if brain { x.reinterpret(DType::U16)? } else { x.detach() };
+        let as_brain = match brain {
+            true => Some(py.import(intern!(py, "ml_dtypes")).map_err(|_| {
+                Error::dtype("NumPy has no bfloat16").with_help("convert with .float() first, or install ml_dtypes")
+            })?),
+            false => None,
+        };
+        let shared = Bound::new(py, PyTensor(plain))?;
         let view = PyMemoryView::from(shared.as_any())?;
-        Ok(py.import(intern!(py, "numpy"))?.call_method1(intern!(py, "asarray"), (view,))?)
+        let array = py.import(intern!(py, "numpy"))?.call_method1(intern!(py, "asarray"), (view,))?;
+        match as_brain {
+            Some(types) => Ok(array.call_method1(intern!(py, "view"), (types.getattr(intern!(py, "bfloat16"))?,))?),
+            None => Ok(array),
+        }
     }
 
     #[pyo3(signature = (dtype = None, copy = None))]
@@ -120,31 +129,45 @@ impl PyTensor {
         if self.0.len() != 1 {
             return Err(Error::value("the truth value of a tensor with more than one element, or none, is ambiguous")
                 .with_expected("one element")
+                .with_help("use any() or all()")
                 .into());
         }
         Ok(scalar_of(&self.0)?.to_f64() != 0.0)
     }
 
-    fn __float__(&self) -> Result<f64> {
-        Ok(scalar_of(&self.0)?.to_f64())
+    fn __float__<'py>(&self, py: Python<'py>) -> Result<Ob<'py>> {
+        Ok(self.item(py)?.call_method0(intern!(py, "__float__"))?)
     }
 
-    fn __int__(&self) -> Result<i64> {
-        match scalar_of(&self.0)? {
-            Scalar::Int(i) => Ok(i),
-            Scalar::Bool(b) => Ok(i64::from(b)),
-            Scalar::Float(x) if x.is_finite() && x.abs() < 9.2e18 => Ok(x as i64),
-            Scalar::Float(x) => Err(Error::value(format!("{x} is not a whole number of 64 bits")).into()),
-        }
+    /// Towards zero, of any size; NaN and infinities have none.
+    fn __int__<'py>(&self, py: Python<'py>) -> Result<Ob<'py>> {
+        Ok(self.item(py)?.call_method0(intern!(py, "__int__"))?)
     }
 
-    fn __index__(&self) -> Result<i64> {
-        let one = if self.0.len() == 1 && self.0.dtype().is_integer() { Some(scalar_of(&self.0)?) } else { None };
-        match one {
-            Some(Scalar::Int(i)) => Ok(i),
-            _ => Err(Error::dtype(format!("a {}{:?} tensor is not an index", self.0.dtype(), self.0.shape()))
+    fn __complex__<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyComplex>> {
+        Ok(PyComplex::from_doubles(py, self.item(py)?.call_method0(intern!(py, "__float__"))?.extract()?, 0.0))
+    }
+
+    fn __index__<'py>(&self, py: Python<'py>) -> Result<Ob<'py>> {
+        if self.0.len() != 1 || self.0.dtype().is_float() {
+            return Err(Error::dtype(format!("a {}{:?} tensor is not an index", self.0.dtype(), self.0.shape()))
                 .with_expected("an integer tensor with one element")
-                .into()),
+                .into());
         }
+        self.__int__(py)
+    }
+
+    fn __format__<'py>(slf: &Bound<'py, Self>, spec: &str) -> Result<Ob<'py>> {
+        let py = slf.py();
+        if slf.get().0.rank() == 0 {
+            let item = slf.get().item(py)?;
+            return Ok(item.call_method1(intern!(py, "__format__"), (spec,))?);
+        }
+        if !spec.is_empty() {
+            return Err(Error::dtype(format!("a tensor with axes has no format `{spec}`"))
+                .with_help("format the numbers of tolist()")
+                .into());
+        }
+        Ok(slf.str()?.into_any())
     }
 }

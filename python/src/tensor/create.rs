@@ -1,7 +1,7 @@
 //! New tensors.
 
 use lampyr::functional as f;
-use lampyr::{DType, Device, Error, HostTensor, Scalar, Tensor};
+use lampyr::{DType, Device, Error, HostTensor, Scalar, Tensor, TypeKind};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
@@ -63,7 +63,7 @@ impl Nested {
 pub fn from_data(ob: &Ob<'_>, dtype: Option<DType>) -> Result<Tensor> {
     let mut nested = Nested::default();
     nested.read(ob, 0)?;
-    let dtype = dtype.or(nested.dtype).unwrap_or(DType::F32);
+    let dtype = dtype.or(nested.dtype).unwrap_or_else(lampyr::default_dtype);
     let host = if nested.values.iter().any(|v| matches!(v, Scalar::Float(_))) {
         let values: Vec<f64> = nested.values.iter().map(|v| v.to_f64()).collect();
         HostTensor::from_f64(dtype, &nested.shape, &values)?
@@ -73,12 +73,32 @@ pub fn from_data(ob: &Ob<'_>, dtype: Option<DType>) -> Result<Tensor> {
             other => other.to_f64() as i64,
         };
         let values: Vec<i64> = nested.values.iter().map(whole).collect();
+        check_range(&values, dtype)?;
         HostTensor::from_i64(dtype, &nested.shape, &values)?
     };
     Ok(Tensor::from_host(&host, Device::CPU)?)
 }
 
-fn leaf(t: Tensor, requires_grad: bool) -> Result<PyTensor> {
+/// # Errors
+/// When an integer does not fit.
+fn check_range(values: &[i64], dtype: DType) -> Result<()> {
+    let bits = dtype.bits() as u32;
+    let bounds = match dtype.kind() {
+        TypeKind::Unsigned => 0..=((1i128 << bits) - 1),
+        TypeKind::Signed => -(1i128 << (bits - 1))..=((1i128 << (bits - 1)) - 1),
+        _ => return Ok(()),
+    };
+    // Negative numbers wrap into unsigned types, as in PyTorch.
+    let fits = |v: &i64| bounds.contains(&i128::from(*v)) || (*v < 0 && -i128::from(*v) <= *bounds.end());
+    match values.iter().find(|v| !fits(v)) {
+        None => Ok(()),
+        Some(v) => Err(Error::value(format!("{v} does not fit {dtype}"))
+            .with_expected(format!("{} to {}", bounds.start(), bounds.end()))
+            .into()),
+    }
+}
+
+pub(super) fn leaf(t: Tensor, requires_grad: bool) -> Result<PyTensor> {
     if requires_grad {
         t.requires_grad_(true)?;
     }
@@ -87,8 +107,15 @@ fn leaf(t: Tensor, requires_grad: bool) -> Result<PyTensor> {
 
 /// A new tensor with a copy of `data`: a number, nested lists, an array or a tensor.
 #[pyfunction]
-#[pyo3(signature = (data, dtype = None, device = None, requires_grad = false))]
-pub fn tensor(data: &Ob<'_>, dtype: Option<&Ob<'_>>, device: Option<&Ob<'_>>, requires_grad: bool) -> Result<PyTensor> {
+#[pyo3(signature = (data, dtype = None, device = None, requires_grad = false, pin_memory = false))]
+pub fn tensor(
+    data: &Ob<'_>,
+    dtype: Option<&Ob<'_>>,
+    device: Option<&Ob<'_>>,
+    requires_grad: bool,
+    pin_memory: bool,
+) -> Result<PyTensor> {
+    let _ = pin_memory;
     crate::dtype::device(device)?;
     let to = dtype.map(parse).transpose()?;
     let existing = match data.cast::<PyTensor>() {
@@ -106,55 +133,96 @@ pub fn tensor(data: &Ob<'_>, dtype: Option<&Ob<'_>>, device: Option<&Ob<'_>>, re
     leaf(made, requires_grad)
 }
 
+/// A result that is new, or written into `out`.
+pub(super) fn output(
+    py: Python<'_>,
+    made: Tensor,
+    out: Option<&Bound<'_, PyTensor>>,
+    requires_grad: bool,
+) -> Result<Py<PyTensor>> {
+    let Some(out) = out else { return Ok(Py::new(py, leaf(made, requires_grad)?)?) };
+    let x = &out.get().0;
+    if x.shape() != made.shape() {
+        return Err(Error::shape(format!(
+            "a result of shape {:?} for an output of shape {:?}",
+            made.shape(),
+            x.shape()
+        ))
+        .with_help("give an output of the result's shape")
+        .into());
+    }
+    f::copy_(x, (&made).into(), true)?;
+    Ok(out.clone().unbind())
+}
+
 fn filled(
     size: &Bound<'_, PyTuple>,
     value: i64,
+    out: Option<&Bound<'_, PyTensor>>,
     dtype: Option<&Ob<'_>>,
     on: Option<&Ob<'_>>,
     grad: bool,
-) -> Result<PyTensor> {
-    let dtype = parse_or(dtype, DType::F32)?;
-    leaf(f::full(&shape(size)?, Scalar::Int(value), dtype, device(on)?)?, grad)
+) -> Result<Py<PyTensor>> {
+    let dtype = parse_or(dtype, lampyr::default_dtype())?;
+    output(size.py(), f::full(&shape(size)?, Scalar::Int(value), dtype, device(on)?)?, out, grad)
 }
 
 /// All zeros.
 #[pyfunction]
-#[pyo3(signature = (*size, dtype = None, device = None, requires_grad = false))]
+#[pyo3(signature = (*size, out = None, dtype = None, layout = None, device = None, requires_grad = false,
+    pin_memory = false))]
+#[allow(clippy::too_many_arguments)]
 pub fn zeros(
     size: &Bound<'_, PyTuple>,
+    out: Option<&Bound<'_, PyTensor>>,
     dtype: Option<&Ob<'_>>,
+    layout: Option<&Ob<'_>>,
     device: Option<&Ob<'_>>,
     requires_grad: bool,
-) -> Result<PyTensor> {
-    filled(size, 0, dtype, device, requires_grad)
+    pin_memory: bool,
+) -> Result<Py<PyTensor>> {
+    let _ = (layout, pin_memory);
+    filled(size, 0, out, dtype, device, requires_grad)
 }
 
 /// All ones.
 #[pyfunction]
-#[pyo3(signature = (*size, dtype = None, device = None, requires_grad = false))]
+#[pyo3(signature = (*size, out = None, dtype = None, layout = None, device = None, requires_grad = false,
+    pin_memory = false))]
+#[allow(clippy::too_many_arguments)]
 pub fn ones(
     size: &Bound<'_, PyTuple>,
+    out: Option<&Bound<'_, PyTensor>>,
     dtype: Option<&Ob<'_>>,
+    layout: Option<&Ob<'_>>,
     device: Option<&Ob<'_>>,
     requires_grad: bool,
-) -> Result<PyTensor> {
-    filled(size, 1, dtype, device, requires_grad)
+    pin_memory: bool,
+) -> Result<Py<PyTensor>> {
+    let _ = (layout, pin_memory);
+    filled(size, 1, out, dtype, device, requires_grad)
 }
 
 /// Arbitrary contents.
 #[pyfunction]
-#[pyo3(signature = (*size, dtype = None, device = None, requires_grad = false))]
+#[pyo3(signature = (*size, out = None, dtype = None, layout = None, device = None, requires_grad = false,
+    pin_memory = false))]
+#[allow(clippy::too_many_arguments)]
 pub fn empty(
     size: &Bound<'_, PyTuple>,
+    out: Option<&Bound<'_, PyTensor>>,
     dtype: Option<&Ob<'_>>,
+    layout: Option<&Ob<'_>>,
     device: Option<&Ob<'_>>,
     requires_grad: bool,
-) -> Result<PyTensor> {
-    let dtype = parse_or(dtype, DType::F32)?;
-    leaf(Tensor::empty(&shape(size)?, dtype, crate::dtype::device(device)?)?, requires_grad)
+    pin_memory: bool,
+) -> Result<Py<PyTensor>> {
+    let _ = (layout, pin_memory);
+    let dtype = parse_or(dtype, lampyr::default_dtype())?;
+    output(size.py(), Tensor::empty(&shape(size)?, dtype, crate::dtype::device(device)?)?, out, requires_grad)
 }
 
-fn some_number(ob: &Ob<'_>) -> Result<Scalar> {
+pub(super) fn some_number(ob: &Ob<'_>) -> Result<Scalar> {
     if let Some(s) = number(ob)? {
         return Ok(s);
     }
@@ -163,85 +231,245 @@ fn some_number(ob: &Ob<'_>) -> Result<Scalar> {
 
 /// All elements `fill_value`.
 #[pyfunction]
-#[pyo3(signature = (size, fill_value, dtype = None, device = None, requires_grad = false))]
+#[pyo3(signature = (size, fill_value, *, out = None, dtype = None, layout = None, device = None, requires_grad = false,
+    pin_memory = false))]
+#[allow(clippy::too_many_arguments)]
 pub fn full(
     size: &Ob<'_>,
     fill_value: &Ob<'_>,
+    out: Option<&Bound<'_, PyTensor>>,
     dtype: Option<&Ob<'_>>,
+    layout: Option<&Ob<'_>>,
     device: Option<&Ob<'_>>,
     requires_grad: bool,
-) -> Result<PyTensor> {
+    pin_memory: bool,
+) -> Result<Py<PyTensor>> {
+    let _ = (layout, pin_memory);
     let value = some_number(fill_value)?;
-    let size = shape(&PyTuple::new(size.py(), [size])?)?;
-    leaf(f::full(&size, value, parse_or(dtype, value.dtype())?, crate::dtype::device(device)?)?, requires_grad)
+    let to = parse_or(dtype, value.dtype())?;
+    if let Scalar::Int(i) = value {
+        check_range(&[i], to)?;
+    }
+    let shape = shape(&PyTuple::new(size.py(), [size])?)?;
+    output(size.py(), f::full(&shape, value, to, crate::dtype::device(device)?)?, out, requires_grad)
 }
 
-fn like(x: &PyTensor, value: Scalar, dtype: Option<&Ob<'_>>) -> Result<PyTensor> {
-    Ok(PyTensor(f::full(x.0.shape(), value, parse_or(dtype, x.0.dtype())?, x.0.device())?))
+fn like(x: &PyTensor, value: Scalar, dtype: Option<&Ob<'_>>, requires_grad: bool) -> Result<PyTensor> {
+    leaf(f::full(x.0.shape(), value, parse_or(dtype, x.0.dtype())?, x.0.device())?, requires_grad)
 }
 
 /// Zeros with the shape of `input`.
 #[pyfunction]
-#[pyo3(signature = (input, dtype = None))]
-pub fn zeros_like(input: &Bound<'_, PyTensor>, dtype: Option<&Ob<'_>>) -> Result<PyTensor> {
-    like(input.get(), Scalar::Int(0), dtype)
+#[pyo3(signature = (input, *, dtype = None, layout = None, device = None, requires_grad = false,
+    memory_format = None))]
+#[allow(clippy::too_many_arguments)]
+pub fn zeros_like(
+    input: &Bound<'_, PyTensor>,
+    dtype: Option<&Ob<'_>>,
+    layout: Option<&Ob<'_>>,
+    device: Option<&Ob<'_>>,
+    requires_grad: bool,
+    memory_format: Option<&Ob<'_>>,
+) -> Result<PyTensor> {
+    let _ = (layout, memory_format);
+    crate::dtype::device(device)?;
+    like(input.get(), Scalar::Int(0), dtype, requires_grad)
 }
 
 /// Ones with the shape of `input`.
 #[pyfunction]
-#[pyo3(signature = (input, dtype = None))]
-pub fn ones_like(input: &Bound<'_, PyTensor>, dtype: Option<&Ob<'_>>) -> Result<PyTensor> {
-    like(input.get(), Scalar::Int(1), dtype)
+#[pyo3(signature = (input, *, dtype = None, layout = None, device = None, requires_grad = false,
+    memory_format = None))]
+#[allow(clippy::too_many_arguments)]
+pub fn ones_like(
+    input: &Bound<'_, PyTensor>,
+    dtype: Option<&Ob<'_>>,
+    layout: Option<&Ob<'_>>,
+    device: Option<&Ob<'_>>,
+    requires_grad: bool,
+    memory_format: Option<&Ob<'_>>,
+) -> Result<PyTensor> {
+    let _ = (layout, memory_format);
+    crate::dtype::device(device)?;
+    like(input.get(), Scalar::Int(1), dtype, requires_grad)
+}
+
+/// Arbitrary contents with the shape of `input`.
+#[pyfunction]
+#[pyo3(signature = (input, *, dtype = None, layout = None, device = None, requires_grad = false,
+    memory_format = None))]
+#[allow(clippy::too_many_arguments)]
+pub fn empty_like(
+    input: &Bound<'_, PyTensor>,
+    dtype: Option<&Ob<'_>>,
+    layout: Option<&Ob<'_>>,
+    device: Option<&Ob<'_>>,
+    requires_grad: bool,
+    memory_format: Option<&Ob<'_>>,
+) -> Result<PyTensor> {
+    let _ = (layout, memory_format);
+    crate::dtype::device(device)?;
+    let x = &input.get().0;
+    leaf(Tensor::empty(x.shape(), parse_or(dtype, x.dtype())?, x.device())?, requires_grad)
 }
 
 /// All elements `fill_value`, with the shape of `input`.
 #[pyfunction]
-#[pyo3(signature = (input, fill_value, dtype = None))]
-pub fn full_like(input: &Bound<'_, PyTensor>, fill_value: &Ob<'_>, dtype: Option<&Ob<'_>>) -> Result<PyTensor> {
-    like(input.get(), some_number(fill_value)?, dtype)
+#[pyo3(signature = (input, fill_value, *, dtype = None, layout = None, device = None, requires_grad = false,
+    memory_format = None))]
+#[allow(clippy::too_many_arguments)]
+pub fn full_like(
+    input: &Bound<'_, PyTensor>,
+    fill_value: &Ob<'_>,
+    dtype: Option<&Ob<'_>>,
+    layout: Option<&Ob<'_>>,
+    device: Option<&Ob<'_>>,
+    requires_grad: bool,
+    memory_format: Option<&Ob<'_>>,
+) -> Result<PyTensor> {
+    let _ = (layout, memory_format);
+    crate::dtype::device(device)?;
+    like(input.get(), some_number(fill_value)?, dtype, requires_grad)
 }
 
 /// Numbers from `start` up to but not including `end` by `step`.
 #[pyfunction]
-#[pyo3(signature = (start, end = None, step = None, dtype = None))]
-pub fn arange(start: &Ob<'_>, end: Option<&Ob<'_>>, step: Option<&Ob<'_>>, dtype: Option<&Ob<'_>>) -> Result<PyTensor> {
+#[pyo3(signature = (start, end = None, step = None, *, out = None, dtype = None, layout = None, device = None,
+    requires_grad = false, pin_memory = false))]
+#[allow(clippy::too_many_arguments)]
+pub fn arange(
+    start: &Ob<'_>,
+    end: Option<&Ob<'_>>,
+    step: Option<&Ob<'_>>,
+    out: Option<&Bound<'_, PyTensor>>,
+    dtype: Option<&Ob<'_>>,
+    layout: Option<&Ob<'_>>,
+    device: Option<&Ob<'_>>,
+    requires_grad: bool,
+    pin_memory: bool,
+) -> Result<Py<PyTensor>> {
+    let _ = (layout, pin_memory);
+    crate::dtype::device(device)?;
     let first = some_number(start)?;
     let (first, last) = match end {
         Some(end) => (first, some_number(end)?),
         None => (Scalar::Int(0), first),
     };
     let step = step.map_or(Ok(Scalar::Int(1)), some_number)?;
-    let natural = [first, last, step].iter().map(|s| s.dtype()).fold(DType::I64, lampyr::promote_types);
-    Ok(PyTensor(f::arange(first, last, step, parse_or(dtype, natural)?)?))
+    let floats = [first, last, step].iter().any(|s| matches!(s, Scalar::Float(_)));
+    let natural = if floats { lampyr::default_dtype() } else { DType::I64 };
+    output(start.py(), f::arange(first, last, step, parse_or(dtype, natural)?)?, out, requires_grad)
 }
 
-/// The identity matrix.
-#[pyfunction]
-#[pyo3(signature = (n, dtype = None))]
-pub fn eye(n: usize, dtype: Option<&Ob<'_>>) -> Result<PyTensor> {
-    let values: Vec<f64> = (0..n * n).map(|i| f64::from(u8::from(i % (n + 1) == 0))).collect();
-    let host = HostTensor::from_f64(parse_or(dtype, DType::F32)?, &[n, n], &values)?;
-    Ok(PyTensor(Tensor::from_host(&host, Device::CPU)?))
+/// `steps` numbers at equal distances from `start` to `end`, both included.
+fn spaced(start: f64, end: f64, steps: i64, dtype: DType) -> Result<Vec<f64>> {
+    let n = usize::try_from(steps).map_err(|_| Error::value(format!("{steps} steps")).with_expected("0 or more"))?;
+    // The memory limit is asked before the host makes the numbers.
+    drop(Tensor::empty(&[n], DType::F64, Device::CPU)?);
+    let step = if n > 1 { (end - start) / (n - 1) as f64 } else { 0.0 };
+    let round = |v: f64| if dtype.is_float() { v } else { v.trunc() };
+    // Both halves count from their own end, so that both ends are exact.
+    let at = |i: usize| if i < n.div_ceil(2) { start + step * i as f64 } else { end - step * (n - 1 - i) as f64 };
+    Ok((0..n).map(|i| round(at(i))).collect())
 }
 
-/// Uniform in [0, 1).
+/// `steps` numbers at equal distances from `start` to `end`, both included.
 #[pyfunction]
-#[pyo3(signature = (*size, dtype = None, requires_grad = false))]
-pub fn rand(size: &Bound<'_, PyTuple>, dtype: Option<&Ob<'_>>, requires_grad: bool) -> Result<PyTensor> {
-    leaf(lampyr::random::rand(&shape(size)?, parse_or(dtype, DType::F32)?)?, requires_grad)
+#[pyo3(signature = (start, end, steps, *, out = None, dtype = None, layout = None, device = None,
+    requires_grad = false))]
+#[allow(clippy::too_many_arguments)]
+pub fn linspace(
+    start: &Ob<'_>,
+    end: &Ob<'_>,
+    steps: i64,
+    out: Option<&Bound<'_, PyTensor>>,
+    dtype: Option<&Ob<'_>>,
+    layout: Option<&Ob<'_>>,
+    device: Option<&Ob<'_>>,
+    requires_grad: bool,
+) -> Result<Py<PyTensor>> {
+    let _ = layout;
+    crate::dtype::device(device)?;
+    let to = parse_or(dtype, lampyr::default_dtype())?;
+    let values = spaced(some_number(start)?.to_f64(), some_number(end)?.to_f64(), steps, to)?;
+    let host = HostTensor::from_f64(to, &[values.len()], &values)?;
+    output(start.py(), Tensor::from_host(&host, Device::CPU)?, out, requires_grad)
 }
 
-/// Normal with mean 0 and variance 1.
+/// `base` to the power of `steps` numbers at equal distances from `start` to `end`, both included.
 #[pyfunction]
-#[pyo3(signature = (*size, dtype = None, requires_grad = false))]
-pub fn randn(size: &Bound<'_, PyTuple>, dtype: Option<&Ob<'_>>, requires_grad: bool) -> Result<PyTensor> {
-    leaf(lampyr::random::randn(&shape(size)?, parse_or(dtype, DType::F32)?)?, requires_grad)
+#[pyo3(signature = (start, end, steps, base = 10.0, *, out = None, dtype = None, layout = None, device = None,
+    requires_grad = false))]
+#[allow(clippy::too_many_arguments)]
+pub fn logspace(
+    start: &Ob<'_>,
+    end: &Ob<'_>,
+    steps: i64,
+    base: f64,
+    out: Option<&Bound<'_, PyTensor>>,
+    dtype: Option<&Ob<'_>>,
+    layout: Option<&Ob<'_>>,
+    device: Option<&Ob<'_>>,
+    requires_grad: bool,
+) -> Result<Py<PyTensor>> {
+    let _ = layout;
+    crate::dtype::device(device)?;
+    let to = parse_or(dtype, lampyr::default_dtype())?;
+    let powers = spaced(some_number(start)?.to_f64(), some_number(end)?.to_f64(), steps, DType::F64)?;
+    let values: Vec<f64> = powers.into_iter().map(|p| base.powf(p)).collect();
+    let host = HostTensor::from_f64(to, &[values.len()], &values)?;
+    output(start.py(), Tensor::from_host(&host, Device::CPU)?, out, requires_grad)
 }
 
-/// Starts the generator of random numbers anew.
+/// The identity matrix of `n` rows and `m` columns, by default as many.
 #[pyfunction]
-pub fn manual_seed(seed: u64) {
-    lampyr::random::manual_seed(seed);
+#[pyo3(signature = (n, m = None, *, out = None, dtype = None, layout = None, device = None, requires_grad = false,
+    pin_memory = false))]
+#[allow(clippy::too_many_arguments)]
+pub fn eye(
+    py: Python<'_>,
+    n: usize,
+    m: Option<usize>,
+    out: Option<&Bound<'_, PyTensor>>,
+    dtype: Option<&Ob<'_>>,
+    layout: Option<&Ob<'_>>,
+    device: Option<&Ob<'_>>,
+    requires_grad: bool,
+    pin_memory: bool,
+) -> Result<Py<PyTensor>> {
+    let _ = (layout, pin_memory);
+    let (m, to) = (m.unwrap_or(n), parse_or(dtype, lampyr::default_dtype())?);
+    let made = f::full(&[n, m], Scalar::Int(0), to, crate::dtype::device(device)?)?;
+    let diagonal = f::one(&lampyr::ops::build::Diagonal { offset: 0, axis1: 0, axis2: 1 }, &[&made])?;
+    f::copy_(&diagonal, Scalar::Int(1).into(), false)?;
+    output(py, made.detach(), out, requires_grad)
+}
+
+/// A tensor of `data`, over its memory where that is possible.
+#[pyfunction]
+#[pyo3(signature = (data, dtype = None, device = None))]
+pub fn as_tensor<'py>(
+    data: &Ob<'py>,
+    dtype: Option<&Ob<'py>>,
+    device: Option<&Ob<'py>>,
+) -> Result<Bound<'py, PyTensor>> {
+    crate::dtype::device(device)?;
+    crate::interop::asarray(data, dtype)
+}
+
+/// A 0-d tensor.
+#[pyfunction]
+#[pyo3(signature = (s, *, dtype = None, layout = None, device = None, pin_memory = None))]
+pub fn scalar_tensor(
+    s: &Ob<'_>,
+    dtype: Option<&Ob<'_>>,
+    layout: Option<&Ob<'_>>,
+    device: Option<&Ob<'_>>,
+    pin_memory: Option<bool>,
+) -> Result<PyTensor> {
+    let _ = (layout, pin_memory);
+    let to = parse_or(dtype, lampyr::default_dtype())?;
+    Ok(PyTensor(f::full(&[], some_number(s)?, to, crate::dtype::device(device)?)?))
 }
 
 /// Tensors one after another along `dim`.

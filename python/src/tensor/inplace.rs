@@ -41,6 +41,30 @@ impl PyTensor {
     fn __itruediv__(&self, other: &Ob<'_>) -> Result<()> {
         change(&self.0, other, f::div)
     }
+    fn __ifloordiv__(&self, other: &Ob<'_>) -> Result<()> {
+        change(&self.0, other, f::floor_divide)
+    }
+    fn __imod__(&self, other: &Ob<'_>) -> Result<()> {
+        change(&self.0, other, f::remainder)
+    }
+    fn __iand__(&self, other: &Ob<'_>) -> Result<()> {
+        change(&self.0, other, f::bitwise_and)
+    }
+    fn __ior__(&self, other: &Ob<'_>) -> Result<()> {
+        change(&self.0, other, f::bitwise_or)
+    }
+    fn __ixor__(&self, other: &Ob<'_>) -> Result<()> {
+        change(&self.0, other, f::bitwise_xor)
+    }
+    fn __ilshift__(&self, other: &Ob<'_>) -> Result<()> {
+        change(&self.0, other, f::bitwise_left_shift)
+    }
+    fn __irshift__(&self, other: &Ob<'_>) -> Result<()> {
+        change(&self.0, other, f::bitwise_right_shift)
+    }
+    fn __ipow__(&self, exponent: &Ob<'_>, _modulo: &Ob<'_>) -> Result<()> {
+        change(&self.0, exponent, f::pow)
+    }
 
     /// Copies the elements of `src`, converted and broadcast.
     fn copy_(slf: Py<Self>, src: &Ob<'_>) -> Result<Py<Self>> {

@@ -1,13 +1,13 @@
 //! Shapes and types.
 
-use lampyr::DType;
 use lampyr::functional as f;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyBool, PyTuple};
 
 use super::PyTensor;
+use super::attributes::check_format;
 use crate::argument::{shape, sizes};
-use crate::dtype::parse;
+use crate::dtype::{MemoryFormat, PyDType, parse};
 use crate::error::{Result, run};
 
 type Ob<'py> = Bound<'py, PyAny>;
@@ -26,10 +26,17 @@ impl PyTensor {
         Ok(PyTensor(self.0.reshape(&sizes(shape)?)?))
     }
 
-    /// The same memory under another shape.
-    #[pyo3(signature = (*shape))]
-    fn view(&self, shape: &Bound<'_, PyTuple>) -> Result<PyTensor> {
-        Ok(PyTensor(f::view(&self.0, &sizes(shape)?)?))
+    /// The same memory under another shape, or read as another dtype.
+    #[pyo3(signature = (*shape, dtype = None))]
+    fn view(&self, shape: &Bound<'_, PyTuple>, dtype: Option<&Ob<'_>>) -> Result<PyTensor> {
+        let given = dtype.cloned().or_else(|| match shape.len() {
+            1 => shape.get_item(0).ok().filter(|d| d.cast::<PyDType>().is_ok()),
+            _ => None,
+        });
+        match given {
+            Some(d) => Ok(PyTensor(self.0.reinterpret(parse(&d)?)?)),
+            None => Ok(PyTensor(f::view(&self.0, &sizes(shape)?)?)),
+        }
     }
 
     /// Two axes exchanged.
@@ -64,6 +71,11 @@ impl PyTensor {
     /// The last two axes exchanged.
     #[getter(mT)]
     fn matrix_transposed(&self) -> Result<PyTensor> {
+        if self.0.rank() < 2 {
+            return Err(lampyr::Error::shape(format!("mT of a tensor with {} axes", self.0.rank()))
+                .with_expected("a matrix or a batch of matrices")
+                .into());
+        }
         Ok(PyTensor(self.0.transpose(-2, -1)?))
     }
 
@@ -97,7 +109,9 @@ impl PyTensor {
     }
 
     /// This tensor, or a row-major copy of it.
-    fn contiguous(slf: &Bound<'_, Self>) -> Result<Py<Self>> {
+    #[pyo3(signature = (memory_format = None))]
+    fn contiguous(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
+        check_format(memory_format)?;
         let x = &slf.get().0;
         if x.is_contiguous() {
             return Ok(slf.clone().unbind());
@@ -106,7 +120,9 @@ impl PyTensor {
     }
 
     /// A copy through which gradients flow.
-    fn clone(&self) -> Result<PyTensor> {
+    #[pyo3(signature = (*, memory_format = None))]
+    fn clone(&self, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<PyTensor> {
+        check_format(memory_format)?;
         Ok(PyTensor(self.0.duplicate()?))
     }
 
@@ -116,22 +132,34 @@ impl PyTensor {
     }
 
     /// As another dtype or on another device; the same tensor when nothing changes.
-    #[pyo3(signature = (*args, dtype = None, device = None, copy = false))]
+    #[pyo3(signature = (*args, dtype = None, device = None, non_blocking = false, copy = false, memory_format = None))]
     fn to(
         slf: &Bound<'_, Self>,
         args: &Bound<'_, PyTuple>,
         dtype: Option<&Ob<'_>>,
         device: Option<&Ob<'_>>,
+        non_blocking: bool,
         copy: bool,
+        memory_format: Option<&Bound<'_, MemoryFormat>>,
     ) -> Result<Py<Self>> {
+        let _ = non_blocking;
+        check_format(memory_format)?;
         let x = &slf.get().0;
         let mut target = dtype.map(parse).transpose()?;
         device.map(|d| crate::dtype::device(Some(d))).transpose()?;
+        let (mut copy, mut flags) = (copy, 0);
         for arg in args {
             if let Ok(other) = arg.cast::<PyTensor>() {
                 target = Some(other.get().0.dtype());
-            } else if crate::dtype::device(Some(&arg)).is_err() {
-                target = Some(parse(&arg)?);
+            } else if let Ok(flag) = arg.cast::<PyBool>() {
+                // By position: first `non_blocking`, then `copy`.
+                copy |= flags == 1 && flag.is_true();
+                flags += 1;
+            } else if !arg.is_none() && (arg.cast::<PyDType>().is_ok() || crate::dtype::device(Some(&arg)).is_err()) {
+                target = Some(parse(&arg).map_err(|_| {
+                    lampyr::Error::device(format!("{arg} is neither a device nor a data type"))
+                        .with_expected("for example \"cpu\" or lampyr.float32")
+                })?);
             }
         }
         let made = x.to_dtype(target.unwrap_or(x.dtype()))?;
@@ -145,34 +173,6 @@ impl PyTensor {
     /// On the CPU.
     fn cpu(slf: Py<Self>) -> Py<Self> {
         slf
-    }
-    /// As float32.
-    fn float(&self) -> Result<PyTensor> {
-        Ok(PyTensor(self.0.to_dtype(DType::F32)?))
-    }
-    /// As float64.
-    fn double(&self) -> Result<PyTensor> {
-        Ok(PyTensor(self.0.to_dtype(DType::F64)?))
-    }
-    /// As float16.
-    fn half(&self) -> Result<PyTensor> {
-        Ok(PyTensor(self.0.to_dtype(DType::F16)?))
-    }
-    /// As bfloat16.
-    fn bfloat16(&self) -> Result<PyTensor> {
-        Ok(PyTensor(self.0.to_dtype(DType::BF16)?))
-    }
-    /// As int32.
-    fn int(&self) -> Result<PyTensor> {
-        Ok(PyTensor(self.0.to_dtype(DType::I32)?))
-    }
-    /// As int64.
-    fn long(&self) -> Result<PyTensor> {
-        Ok(PyTensor(self.0.to_dtype(DType::I64)?))
-    }
-    /// As bool.
-    fn bool(&self) -> Result<PyTensor> {
-        Ok(PyTensor(self.0.to_dtype(DType::Bool)?))
     }
 }
 

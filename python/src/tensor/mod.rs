@@ -1,19 +1,28 @@
 //! The class `Tensor`.
 
 mod arithmetic;
+mod attributes;
 mod convert;
 mod create;
 mod index;
 mod inplace;
 mod layers;
 mod methods;
+mod random;
 mod repr;
+mod storage;
 
 pub use convert::scalar_of;
 pub use create::{
-    arange, cat, empty, eye, from_data, full, full_like, manual_seed, ones, ones_like, rand, randn, stack, tensor,
-    zeros, zeros_like,
+    arange, as_tensor, cat, empty, empty_like, eye, from_data, full, full_like, linspace, logspace, ones, ones_like,
+    scalar_tensor, stack, tensor, zeros, zeros_like,
 };
+pub use random::{
+    Generator, bernoulli, default_generator, generator, multinomial, normal, poisson, rand, rand_like, randint,
+    randint_like, randn, randn_like, randperm,
+};
+pub use repr::set_printoptions;
+pub use storage::Storage;
 
 pub use layers::{batch_norm, conv2d, max_pool2d};
 
@@ -21,7 +30,7 @@ use lampyr::{Error, Tensor};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
-use crate::dtype::{PyDType, PyDevice, object};
+use crate::dtype::{MemoryFormat, PyDType, PyDevice, object};
 use crate::error::Result;
 
 /// A tensor: numbers of one type in one memory, seen under a shape.
@@ -59,9 +68,17 @@ impl PyTensor {
         }
     }
 
-    /// Steps of the axes, in elements.
-    fn stride<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.0.layout().strides.iter())
+    /// Steps of the axes, or of one of them, in elements.
+    #[pyo3(signature = (dim = None))]
+    fn stride<'py>(&self, py: Python<'py>, dim: Option<i64>) -> Result<Bound<'py, PyAny>> {
+        let strides = &self.0.layout().strides;
+        match dim {
+            None => Ok(PyTuple::new(py, strides.iter())?.into_any()),
+            Some(d) => {
+                let axis = lampyr::ops::common::axis(d, self.0.rank())?;
+                Ok(strides[axis].into_pyobject(py).map_err(PyErr::from)?.into_any())
+            }
+        }
     }
 
     /// Element type.
@@ -105,8 +122,10 @@ impl PyTensor {
     }
 
     /// Whether the elements lie one after another in row-major order.
-    fn is_contiguous(&self) -> bool {
-        self.0.is_contiguous()
+    #[pyo3(signature = (memory_format = None))]
+    fn is_contiguous(&self, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<bool> {
+        attributes::check_format(memory_format)?;
+        Ok(self.0.is_contiguous())
     }
 
     /// Address of the first element.
@@ -142,7 +161,7 @@ impl PyTensor {
     }
 
     fn __repr__(&self) -> Result<String> {
-        Ok(repr::format(&self.0)?)
+        Ok(repr::format(&self.0, None)?)
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
@@ -154,21 +173,6 @@ impl PyTensor {
         let host = x.to_host()?;
         let state = (PyBytes::new(py, host.bytes()), object(py, x.dtype())?, x.shape(), x.requires_grad());
         Ok((rebuild, state).into_pyobject(py)?.into_any())
-    }
-
-    fn __deepcopy__(&self, memo: &Bound<'_, PyAny>) -> Result<PyTensor> {
-        let _ = memo;
-        if !self.0.is_leaf() {
-            return Err(Error::autograd("only leaves can be deep-copied")
-                .with_help("use detach() or clone(), which says what becomes of the history")
-                .into());
-        }
-        let copy = self.0.copy_contiguous()?;
-        if self.0.requires_grad() {
-            copy.requires_grad_(true)?;
-            copy.set_grad(self.0.grad().map(|g| g.copy_contiguous()).transpose()?);
-        }
-        Ok(PyTensor(copy))
     }
 }
 

@@ -6,6 +6,7 @@ use lampyr_ops::build as op;
 use lampyr_runtime::{Operand, Scalar, Tensor};
 
 use super::operand::{as_tensor, binary, binary_float, common, one, promoted};
+use super::quotient::{check_divisor, floor_divide, remainder};
 use crate::names::{Call, Entry, INPLACE, METHOD, Output, TOP, give, name};
 
 type Two = fn(Operand, Operand) -> Result<Tensor>;
@@ -56,8 +57,10 @@ binaries! {
     add |x, y| either(&op::Add, &op::LogicalOr, x, y);
     /// `x - y`
     sub |x, y| {
-        if is_bool(x) && is_bool(y) {
-            return Err(Error::dtype("the difference of bool is not defined").with_help("use logical_xor()"));
+        if is_bool(x) || is_bool(y) {
+            return Err(Error::dtype("the difference of bool is not defined")
+                .with_op("sub")
+                .with_help("use logical_xor(); to invert a mask use logical_not()"));
         }
         binary(&op::Sub, x, y)
     };
@@ -104,8 +107,6 @@ binaries! {
     bitwise_right_shift |x, y| binary(&op::BitwiseRightShift, x, y);
     /// Remainder with the sign of `x`.
     fmod |x, y| binary(&op::Fmod, x, y);
-    /// Remainder with the sign of `y`.
-    remainder |x, y| binary(&op::Remainder, x, y);
 }
 
 /// `x / y` rounded to a whole number: `floor` down, `trunc` towards zero.
@@ -120,30 +121,18 @@ pub fn div_rounded(x: Operand, y: Operand, mode: &str) -> Result<Tensor> {
             return Err(Error::value(format!("the rounding mode {other:?}")).with_expected("None, 'floor' or 'trunc'"));
         }
     };
-    let to = common(&[x, y]);
+    if down {
+        return floor_divide(x, y);
+    }
     let (x, y) = promoted(x, y)?;
-    if to == DType::Bool {
-        return Err(Error::dtype("the rounded quotient of bool is not defined"));
-    }
-    if to.is_float() {
-        let quotient = one(&op::Div, &[&x, &y])?;
-        if !down {
-            return one(&op::Trunc, &[&quotient]);
+    match x.dtype().kind() {
+        TypeKind::Bool => Err(Error::dtype("the rounded quotient of bool is not defined")),
+        TypeKind::Float => one(&op::Trunc, &[&one(&op::Div, &[&x, &y])?]),
+        _ => {
+            check_divisor(&y, "div")?;
+            x.div_trunc(&y)
         }
-        // The quotient itself may be rounded up to a whole number; what the remainder leaves divides exactly.
-        let exact = x.sub(&one(&op::Remainder, &[&x, &y])?)?;
-        let whole = one(&op::Round, &[&one(&op::Div, &[&exact, &y])?])?;
-        let finite = one(&op::IsFinite, &[&whole])?;
-        return one(&op::Where, &[&finite, &whole, &one(&op::Floor, &[&quotient])?]);
     }
-    let quotient = x.div_trunc(&y)?;
-    if !down || to.kind() == TypeKind::Unsigned {
-        return Ok(quotient);
-    }
-    let rest = one(&op::Remainder, &[&x, &y])?;
-    let truncated = one(&op::Fmod, &[&x, &y])?;
-    let lower = one(&op::NotEqual, &[&rest, &truncated])?;
-    quotient.sub(&lower.to_dtype(to)?)
 }
 
 /// Elements of `x` where `condition` holds, else of `y`.
@@ -166,6 +155,9 @@ pub fn pow(x: Operand, y: Operand) -> Result<Tensor> {
         return Err(Error::value("integers to negative integer powers are not integers").with_op("pow"));
     }
     let base = base.to_dtype(to)?;
+    if to == DType::Bool && p == 1.0 {
+        return base.duplicate();
+    }
     if whole && to != DType::Bool {
         let power = whole_power(&base, p.abs() as u32)?;
         return if p < 0.0 { one(&op::Reciprocal, &[&power]) } else { Ok(power) };
@@ -270,7 +262,7 @@ pub(crate) const NAMES: &[Entry] = &[
     .also(&["divide"])
     .cost(2.0),
     two!("true_divide", "Operand", ALL, "`input / other`; integers give floats.", div),
-    two!("floor_divide", "Operand", ALL, "`input / other`, rounded down.", |x, y| div_rounded(x, y, "floor")),
+    two!("floor_divide", "Operand", ALL, "`input / other`, rounded down.", floor_divide),
     name("rsub(Tensor input, Operand other, *, Scalar alpha=1) -> Tensor", TOP, "`other - alpha * input`", |a| {
         let x = a.tensor(0)?;
         match a.scalar(2)? {

@@ -1,9 +1,12 @@
-//! Indexing: whole numbers, slices, new axes and tensors of numbers or of `bool`.
+//! Indexing: whole numbers, slices, new axes and tensors of numbers or of `bool`. Ops see only positions that were checked
+//! against the sizes here.
 
-use lampyr_base::{DType, Dim, Error, Result, broadcast_shapes};
-use lampyr_ir::HostTensor;
+use std::sync::Arc;
+
+use lampyr_base::{DType, Device, Dim, Error, Result, broadcast_shapes, num_elements};
+use lampyr_ir::{HostTensor, Numbers};
 use lampyr_ops::build as op;
-use lampyr_runtime::Tensor;
+use lampyr_runtime::{Tensor, is_grad_enabled};
 
 use super::operand::{Operand, one};
 use super::shape::reshape_to;
@@ -13,14 +16,20 @@ use super::shape::reshape_to;
 pub enum Index {
     /// One position; the axis goes away. Negative ones count from the end.
     At(i64),
-    /// From `start` to `stop` by `step`, as Python reads them.
+    /// From `start` to `stop` by `step`, 1 or more, as Python reads them.
     Slice(Option<i64>, Option<i64>, i64),
     /// A new axis of size 1.
     NewAxis,
     /// All axes that the rest of the index does not name.
     Ellipsis,
-    /// Positions (integers) or a mask (`bool`).
+    /// Positions (integers) or a mask (`bool`; `uint8` counts as one, as in PyTorch).
     Tensor(Tensor),
+    /// A new axis of one element, or of none.
+    Mask(bool),
+}
+
+fn is_mask(t: &Tensor) -> bool {
+    matches!(t.dtype(), DType::Bool | DType::U8)
 }
 
 struct Plan {
@@ -38,8 +47,8 @@ struct Positions {
 
 fn axes_named(item: &Index) -> usize {
     match item {
-        Index::NewAxis | Index::Ellipsis => 0,
-        Index::Tensor(t) if t.dtype() == DType::Bool => t.rank(),
+        Index::NewAxis | Index::Ellipsis | Index::Mask(_) => 0,
+        Index::Tensor(t) if is_mask(t) => t.rank(),
         _ => 1,
     }
 }
@@ -47,11 +56,8 @@ fn axes_named(item: &Index) -> usize {
 fn plan(x: &Tensor, items: &[Index]) -> Result<Plan> {
     let named: usize = items.iter().map(axes_named).sum();
     let too_many = || {
-        Error::index(format!("an index of {named} axes for a tensor of {} axes", x.rank())).with_inputs([format!(
-            "{}{:?}",
-            x.dtype(),
-            x.shape()
-        )])
+        Error::index(format!("too many indices: an index of {named} axes for a tensor of {} axes", x.rank()))
+            .with_inputs([format!("{}{:?}", x.dtype(), x.shape())])
     };
     let mut free = x.rank().checked_sub(named).ok_or_else(too_many)?;
     if items.iter().filter(|i| matches!(i, Index::Ellipsis)).count() > 1 {
@@ -67,6 +73,11 @@ fn plan(x: &Tensor, items: &[Index]) -> Result<Plan> {
                 free = 0;
             }
             Index::NewAxis => shape.push(1),
+            Index::Mask(on) => {
+                shape.push(1);
+                let at = vec![0; usize::from(*on)];
+                picks.push((shape.len() - 1, Positions { shape: vec![at.len()], at }));
+            }
             Index::At(i) => {
                 let at = position(*i, x.shape()[axis], axis)? as i64;
                 push(&mut cut, axis, at, at + 1, 1);
@@ -110,31 +121,30 @@ fn position(i: i64, n: usize, axis: usize) -> Result<usize> {
     })
 }
 
-/// Start and stop as the op reads them (a stop below -size means "through the first element"), and how many elements.
+/// Start and stop, and how many elements are between them.
 fn bounds(start: Option<i64>, stop: Option<i64>, step: i64, n: usize) -> Result<(i64, i64, usize)> {
-    if step == 0 || step == i64::MIN {
-        return Err(Error::value("the step of a slice is zero or too large").with_expected("a step that is not zero"));
+    if step <= 0 {
+        return Err(Error::value(format!("a slice with the step {step}"))
+            .with_expected("a step greater than zero")
+            .with_help("flip() walks backwards"));
     }
     let size = n as i64;
-    let (low, high) = if step > 0 { (0, size) } else { (-1, size - 1) };
-    let clamp = |v: i64| (if v < 0 { v.saturating_add(size) } else { v }).clamp(low, high);
-    let from = start.map_or(if step > 0 { low } else { high }, clamp);
-    let to = stop.map_or(if step > 0 { high } else { low }, clamp);
-    let distance = if step > 0 { to - from } else { from - to };
-    let count = if distance <= 0 { 0 } else { (distance as usize).div_ceil(step.unsigned_abs() as usize) };
-    if count == 0 {
-        return Ok((0, 0, 0));
-    }
-    Ok((from, if to < 0 { -size - 1 } else { to }, count))
+    let clamp = |v: i64| (if v < 0 { v.saturating_add(size) } else { v }).clamp(0, size);
+    let (from, to) = (start.map_or(0, clamp), stop.map_or(size, clamp));
+    let count = (to - from).max(0).unsigned_abs().div_ceil(step.unsigned_abs()) as usize;
+    Ok(if count == 0 { (0, 0, 0) } else { (from, to, count) })
 }
 
 fn positions(t: &Tensor, shape: &[usize], axis: usize) -> Result<Vec<Positions>> {
     let host = t.to_host()?;
-    if t.dtype() == DType::Bool {
+    if is_mask(t) {
         let sizes = &shape[axis..axis + t.rank()];
         if t.shape() != sizes {
-            return Err(Error::index(format!("a mask of shape {:?} for axes of sizes {sizes:?}", t.shape()))
-                .with_expected("a mask of the shape of the axes it stands for"));
+            return Err(Error::index(format!(
+                "the shape of the mask {:?} does not match the indexed axes from {axis} on, of sizes {sizes:?}",
+                t.shape()
+            ))
+            .with_expected("a mask of the shape of the axes it stands for"));
         }
         let hits: Vec<usize> = host.bytes().iter().enumerate().filter(|(_, b)| **b != 0).map(|(i, _)| i).collect();
         let split = |k: usize| {
@@ -143,10 +153,18 @@ fn positions(t: &Tensor, shape: &[usize], axis: usize) -> Result<Vec<Positions>>
         };
         return Ok((0..t.rank()).map(|k| Positions { shape: vec![hits.len()], at: split(k) }).collect());
     }
-    if !t.dtype().is_integer() {
-        return Err(Error::index(format!("a {} tensor is not an index", t.dtype())).with_expected("integers or bool"));
-    }
-    let at = host.to_i64().into_iter().map(|i| position(i, shape[axis], axis)).collect::<Result<_>>()?;
+    let n = shape[axis];
+    let at = match host.numbers() {
+        Numbers::I(all) => all.into_iter().map(|i| position(i, n, axis)).collect::<Result<_>>()?,
+        Numbers::U(all) => {
+            // No axis is longer than half of what 64 bits count.
+            all.into_iter().map(|i| position(i64::try_from(i).unwrap_or(i64::MAX), n, axis)).collect::<Result<_>>()?
+        }
+        Numbers::F(_) => {
+            return Err(Error::index(format!("a {} tensor is not an index", t.dtype()))
+                .with_expected("tensors of whole numbers or bool"));
+        }
+    };
     Ok(vec![Positions { shape: t.shape().to_vec(), at }])
 }
 
@@ -159,14 +177,16 @@ struct Joined {
     at: Vec<usize>,
 }
 
-fn join(shape: &[usize], picks: &[(usize, Positions)]) -> Result<Joined> {
+fn join(shape: &[usize], picks: &[(usize, Positions)], device: Device) -> Result<Joined> {
     let mut wide: Vec<usize> = Vec::new();
     for (_, p) in picks {
         wide = broadcast_shapes(&wide, &p.shape)
-            .map_err(|e| Error::index(format!("index tensors do not fit together: {}", e.message())))?
+            .map_err(|e| Error::index(format!("index tensors do not broadcast together: {}", e.message())))?
             .to_vec();
     }
-    let total: usize = wide.iter().product();
+    // Index tensors can broadcast to far more than they hold: the memory limit is asked first.
+    drop(Tensor::empty(&wide, DType::I64, device)?);
+    let total = num_elements(&wide)?;
     let mut at = vec![0usize; total];
     for (axis, p) in picks {
         let layout = lampyr_base::Layout::contiguous(&p.shape).broadcast_to(&wide)?;
@@ -211,7 +231,7 @@ pub fn index(x: &Tensor, items: &[Index]) -> Result<Tensor> {
         // An index that keeps everything still gives another tensor object over the same memory.
         return if view.same(x) { reshape_to(x, x.shape()) } else { Ok(view) };
     }
-    let joined = join(&plan.shape, &plan.picks)?;
+    let joined = join(&plan.shape, &plan.picks, x.device())?;
     let flat = flattened(&view, &joined)?;
     let at = int_tensor(&joined.at, &joined.shape, x)?;
     one(&op::Gather { axis: joined.first as i64 }, &[&flat, &at])
@@ -228,6 +248,17 @@ fn flattened(view: &Tensor, joined: &Joined) -> Result<Tensor> {
     reshape_to(&moved, &shape)
 }
 
+/// Positions are written one by one when the axis has this many times more of them.
+const FEW: usize = 32;
+
+/// `value` broadcast to `shape`; leading axes of size 1 that are too many go away.
+fn fitted(value: &Tensor, shape: &[usize]) -> Result<Tensor> {
+    let extra = value.rank().saturating_sub(shape.len());
+    let cut = value.shape().iter().take(extra).take_while(|d| **d == 1).count();
+    let value = if cut > 0 { reshape_to(value, &value.shape()[cut..])? } else { value.clone() };
+    if value.shape() == shape { Ok(value) } else { value.expand(shape) }
+}
+
 /// `x[items] = value`, in place. Where positions repeat, the last one counts.
 ///
 /// # Errors
@@ -236,9 +267,12 @@ pub fn set_index(x: &Tensor, items: &[Index], value: Operand) -> Result<()> {
     let plan = plan(x, items)?;
     let view = cut_view(x, &plan)?;
     if plan.picks.is_empty() {
-        return super::copy_(&view, value, false);
+        return match value {
+            Operand::Tensor(t) => super::copy_(&view, (&fitted(t, view.shape())?).into(), false),
+            number => super::copy_(&view, number, false),
+        };
     }
-    let joined = join(&plan.shape, &plan.picks)?;
+    let joined = join(&plan.shape, &plan.picks, x.device())?;
     let flat = flattened(&view, &joined)?;
     let value = match value {
         Operand::Tensor(t) => t.to_dtype(x.dtype())?,
@@ -246,9 +280,18 @@ pub fn set_index(x: &Tensor, items: &[Index], value: Operand) -> Result<()> {
     };
     let s = flat.shape();
     let (before, after) = (&s[..joined.first], &s[joined.first + 1..]);
-    let wide = value.expand(&[before, &joined.shape, after].concat())?;
-    let rows = reshape_to(&wide, &[before, &[joined.at.len()], after].concat())?;
+    let wide = fitted(&value, &[before, &joined.shape, after].concat())?;
     if joined.at.is_empty() {
+        return Ok(());
+    }
+    let rows = reshape_to(&wide, &[before, &[joined.at.len()], after].concat())?;
+    let recorded = is_grad_enabled() && (x.requires_grad() || value.requires_grad());
+    if !recorded && joined.at.len() < s[joined.first] / FEW && Arc::ptr_eq(flat.storage(), x.storage()) {
+        let (axis, alone) = (joined.first as i64, rows.copy_contiguous()?);
+        for (k, &at) in joined.at.iter().enumerate() {
+            let (k, at) = (k as i64, at as i64);
+            flat.slice(axis, at, at + 1, 1)?.assign_(&alone.slice(axis, k, k + 1, 1)?)?;
+        }
         return Ok(());
     }
     let (mut hit, mut from) = (vec![false; s[joined.first]], vec![0; s[joined.first]]);

@@ -2,7 +2,7 @@ use lampyr_base::{DType, Device, Result};
 use lampyr_ir::{AttrMap, Op, Promote};
 pub use lampyr_runtime::Operand;
 pub use lampyr_runtime::apply_one as one;
-use lampyr_runtime::{Scalar, Tensor, apply, result_type};
+use lampyr_runtime::{Scalar, Tensor, apply, default_dtype, result_type};
 use smallvec::SmallVec;
 
 /// All outputs of the op called `name`. Ops are strict: tensors stay as they are; numbers become 0-d tensors of the
@@ -51,10 +51,10 @@ pub(super) fn promoted(x: Operand, y: Operand) -> Result<(Tensor, Tensor)> {
     converted(x, y, common(&[x, y]))
 }
 
-/// Both operands in their common type, which is `float32` for types without fractions.
+/// Both operands in their common type, which is the default float type for types without fractions.
 pub(super) fn promoted_float(x: Operand, y: Operand) -> Result<(Tensor, Tensor)> {
     let to = common(&[x, y]);
-    converted(x, y, if to.is_float() { to } else { DType::F32 })
+    converted(x, y, if to.is_float() { to } else { default_dtype() })
 }
 
 fn converted(x: Operand, y: Operand, to: DType) -> Result<(Tensor, Tensor)> {

@@ -3,14 +3,14 @@
 use lampyr_base::{DType, Error, Result, TypeKind};
 use lampyr_ir::Op;
 use lampyr_ops::build as op;
-use lampyr_runtime::{Scalar, Tensor};
+use lampyr_runtime::{Scalar, Tensor, default_dtype};
 
 use super::operand::one;
 use crate::names::{Entry, INPLACE, METHOD, TOP, give, name};
 
 /// The op on floats; other types become `float32` first.
 fn float(op: &dyn Op, x: &Tensor) -> Result<Tensor> {
-    if x.dtype().is_float() { one(op, &[x]) } else { one(op, &[&x.to_dtype(DType::F32)?]) }
+    if x.dtype().is_float() { one(op, &[x]) } else { one(op, &[&x.to_dtype(default_dtype())?]) }
 }
 
 /// The op on numbers; `bool` is refused.

@@ -60,6 +60,7 @@ fn same_device(inputs: &[&Tensor]) -> bool {
 }
 
 pub(crate) fn run_and_record(op: &dyn Op, inputs: &[&Tensor]) -> Result<Outputs> {
+    crate::determinism::check(op)?;
     if let Some(other) = inputs.iter().find(|t| t.device() != inputs[0].device()) {
         return Err(Error::device(format!(
             "inputs are on different devices: {} and {}",

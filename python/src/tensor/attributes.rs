@@ -1,0 +1,406 @@
+//! What a tensor says of itself, casts, and tensors like it.
+
+use lampyr::functional as f;
+use lampyr::{DType, Error, Scalar, Tensor};
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple};
+
+use super::PyTensor;
+use super::create::{from_data, leaf, some_number};
+use crate::argument::{number, required, shape};
+use crate::dtype::{MemoryFormat, parse, parse_or};
+use crate::error::Result;
+
+type Ob<'py> = Bound<'py, PyAny>;
+
+/// PyTorch's names of the classes of tensors.
+const CLASSES: &[(&str, DType)] = &[
+    ("Bool", DType::Bool),
+    ("Byte", DType::U8),
+    ("Char", DType::I8),
+    ("UInt16", DType::U16),
+    ("Short", DType::I16),
+    ("UInt32", DType::U32),
+    ("Int", DType::I32),
+    ("UInt64", DType::U64),
+    ("Long", DType::I64),
+    ("Half", DType::F16),
+    ("BFloat16", DType::BF16),
+    ("Float", DType::F32),
+    ("Double", DType::F64),
+];
+
+pub(super) fn check_format(format: Option<&Bound<'_, MemoryFormat>>) -> Result<()> {
+    match format.map(|f| f.get().name) {
+        None | Some("contiguous_format" | "preserve_format") => Ok(()),
+        Some(name) => Err(Error::unsupported(format!("memory format `{name}`"))
+            .with_help("use permute() to choose another order of axes")
+            .into()),
+    }
+}
+
+/// As `dtype`: the same object when it has that already.
+fn cast(slf: &Bound<'_, PyTensor>, dtype: DType) -> Result<Py<PyTensor>> {
+    let x = &slf.get().0;
+    if x.dtype() == dtype {
+        return Ok(slf.clone().unbind());
+    }
+    let made = crate::error::run(slf.py(), x.len() as f64, || x.to_dtype(dtype))?;
+    Ok(Py::new(slf.py(), PyTensor(made))?)
+}
+
+#[pymethods]
+impl PyTensor {
+    /// Bytes of one element.
+    fn element_size(&self) -> usize {
+        self.0.dtype().size()
+    }
+
+    /// Number of elements.
+    fn nelement(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Number of axes.
+    fn ndimension(&self) -> usize {
+        self.0.rank()
+    }
+
+    /// Place of the first element in the memory, in elements.
+    fn storage_offset(&self) -> usize {
+        self.0.layout().offset
+    }
+
+    /// Bytes of all elements.
+    fn __sizeof__(&self) -> usize {
+        self.0.len() * self.0.dtype().size()
+    }
+
+    /// Strided; there is no other.
+    #[getter]
+    fn layout(&self) -> crate::dtype::MemoryLayout {
+        crate::dtype::MemoryLayout
+    }
+
+    /// The same memory without history. Setting it copies the elements of a tensor of equal shape and dtype.
+    #[getter(data)]
+    fn get_data(&self) -> PyTensor {
+        PyTensor(self.0.detach())
+    }
+
+    #[setter(data)]
+    fn set_data(&self, data: &Bound<'_, PyTensor>) -> Result<()> {
+        let (x, y) = (&self.0, &data.get().0);
+        if x.shape() != y.shape() || x.dtype() != y.dtype() {
+            return Err(Error::shape(format!(
+                "data of {}{:?} for a tensor of {}{:?}",
+                y.dtype(),
+                y.shape(),
+                x.dtype(),
+                x.shape()
+            ))
+            .with_help("make a new tensor instead")
+            .into());
+        }
+        Ok(x.detach().assign_(&y.detach())?)
+    }
+
+    /// The matrix transposed; real numbers are their own conjugates.
+    #[getter(H)]
+    fn conjugate_transposed(&self) -> Result<PyTensor> {
+        match self.0.rank() {
+            0 => Ok(PyTensor(self.0.permute(&[])?)),
+            2 => Ok(PyTensor(self.0.transpose(0, 1)?)),
+            n => Err(Error::shape(format!("H of a tensor with {n} axes")).with_help("use mH").into()),
+        }
+    }
+
+    /// The last two axes exchanged; real numbers are their own conjugates.
+    #[getter(mH)]
+    fn matrices_conjugate_transposed(&self) -> Result<PyTensor> {
+        if self.0.rank() < 2 {
+            return Err(Error::shape(format!("mH of a tensor with {} axes", self.0.rank()))
+                .with_expected("a matrix or a batch of matrices")
+                .into());
+        }
+        Ok(PyTensor(self.0.transpose(-2, -1)?))
+    }
+
+    /// Real numbers are their own real part.
+    #[getter]
+    fn real(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    #[getter]
+    fn imag(&self) -> Result<PyTensor> {
+        Err(Error::unsupported("the imaginary part of a real tensor").into())
+    }
+
+    /// Whether it lies in memory that other processes see.
+    fn is_shared(&self) -> bool {
+        false
+    }
+    /// Whether it lies in memory that no other process sees but a device reads fast.
+    fn is_pinned(&self) -> bool {
+        false
+    }
+    /// Memory of the CPU needs no pinning.
+    fn pin_memory(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    #[getter]
+    fn is_cuda(&self) -> bool {
+        self.0.device().kind == lampyr::DeviceKind::Cuda
+    }
+    #[getter]
+    fn is_cpu(&self) -> bool {
+        self.0.device() == lampyr::Device::CPU
+    }
+    #[getter]
+    fn is_metal(&self) -> bool {
+        self.0.device().kind == lampyr::DeviceKind::Metal
+    }
+    #[getter]
+    fn is_sparse(&self) -> bool {
+        false
+    }
+    #[getter]
+    fn is_quantized(&self) -> bool {
+        false
+    }
+    #[getter]
+    fn is_meta(&self) -> bool {
+        false
+    }
+    fn is_complex(&self) -> bool {
+        false
+    }
+    fn is_conj(&self) -> bool {
+        false
+    }
+    fn is_neg(&self) -> bool {
+        false
+    }
+    /// Whether the element type holds negative numbers.
+    fn is_signed(&self) -> bool {
+        self.0.dtype().is_float() || self.0.dtype().is_signed_integer()
+    }
+    /// Whether both are over the same memory, with equal sizes, strides and offset.
+    fn is_set_to(&self, tensor: &Bound<'_, PyTensor>) -> bool {
+        let (x, y) = (&self.0, &tensor.get().0);
+        std::sync::Arc::ptr_eq(x.storage(), y.storage()) && x.layout() == y.layout()
+    }
+
+    /// Whether both have the same shape.
+    fn is_same_size(&self, other: &Bound<'_, PyTensor>) -> bool {
+        self.0.shape() == other.get().0.shape()
+    }
+
+    /// The memory behind this tensor.
+    fn untyped_storage(&self) -> super::storage::Storage {
+        super::storage::Storage(self.0.detach())
+    }
+
+    /// The name of the tensor's class, such as `lampyr.FloatTensor`; or this tensor cast to `dtype`.
+    #[pyo3(signature = (dtype = None, non_blocking = false))]
+    fn r#type<'py>(slf: &Bound<'py, Self>, dtype: Option<&Ob<'py>>, non_blocking: bool) -> Result<Ob<'py>> {
+        let _ = non_blocking;
+        let Some(dtype) = dtype else {
+            let mine = slf.get().0.dtype();
+            let name = CLASSES.iter().find(|c| c.1 == mine).map_or("", |c| c.0);
+            return Ok(PyString::new(slf.py(), &format!("lampyr.{name}Tensor")).into_any());
+        };
+        let class = dtype.cast::<PyString>().ok().map(|s| s.to_string()).and_then(|s| {
+            let name = s.rsplit('.').next()?.strip_suffix("Tensor")?.to_string();
+            CLASSES.iter().find(|c| c.0 == name).map(|c| c.1)
+        });
+        let to = class.map_or_else(|| parse(dtype), Ok)?;
+        Ok(cast(slf, to)?.into_bound(slf.py()).into_any())
+    }
+
+    /// As the dtype of `other`.
+    fn type_as(slf: &Bound<'_, Self>, other: &Bound<'_, PyTensor>) -> Result<Py<Self>> {
+        cast(slf, other.get().0.dtype())
+    }
+
+    /// As float32.
+    #[pyo3(signature = (memory_format = None))]
+    fn float(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
+        check_format(memory_format)?;
+        cast(slf, DType::F32)
+    }
+    /// As float64.
+    #[pyo3(signature = (memory_format = None))]
+    fn double(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
+        check_format(memory_format)?;
+        cast(slf, DType::F64)
+    }
+    /// As float16.
+    #[pyo3(signature = (memory_format = None))]
+    fn half(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
+        check_format(memory_format)?;
+        cast(slf, DType::F16)
+    }
+    /// As bfloat16.
+    #[pyo3(signature = (memory_format = None))]
+    fn bfloat16(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
+        check_format(memory_format)?;
+        cast(slf, DType::BF16)
+    }
+    /// As int8.
+    #[pyo3(signature = (memory_format = None))]
+    fn char(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
+        check_format(memory_format)?;
+        cast(slf, DType::I8)
+    }
+    /// As uint8.
+    #[pyo3(signature = (memory_format = None))]
+    fn byte(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
+        check_format(memory_format)?;
+        cast(slf, DType::U8)
+    }
+    /// As int16.
+    #[pyo3(signature = (memory_format = None))]
+    fn short(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
+        check_format(memory_format)?;
+        cast(slf, DType::I16)
+    }
+    /// As int32.
+    #[pyo3(signature = (memory_format = None))]
+    fn int(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
+        check_format(memory_format)?;
+        cast(slf, DType::I32)
+    }
+    /// As int64.
+    #[pyo3(signature = (memory_format = None))]
+    fn long(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
+        check_format(memory_format)?;
+        cast(slf, DType::I64)
+    }
+    /// As bool.
+    #[pyo3(signature = (memory_format = None))]
+    fn bool(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
+        check_format(memory_format)?;
+        cast(slf, DType::Bool)
+    }
+
+    /// A new tensor with a copy of `data`, by default of this tensor's dtype.
+    #[pyo3(signature = (data, *, dtype = None, device = None, requires_grad = false))]
+    fn new_tensor(
+        &self,
+        data: &Ob<'_>,
+        dtype: Option<&Ob<'_>>,
+        device: Option<&Ob<'_>>,
+        requires_grad: bool,
+    ) -> Result<PyTensor> {
+        crate::dtype::device(device)?;
+        let to = parse_or(dtype, self.0.dtype())?;
+        let made = match (data.cast::<PyTensor>(), number(data)?) {
+            (Ok(t), _) => t.get().0.detach().to_dtype(to)?.copy_contiguous()?,
+            (_, Some(_)) => from_data(data, Some(to))?,
+            _ => match crate::interop::array(data, true)? {
+                Some(t) => t.to_dtype(to)?.copy_contiguous()?,
+                None => from_data(data, Some(to))?,
+            },
+        };
+        leaf(made, requires_grad)
+    }
+
+    /// Arbitrary contents, by default of this tensor's dtype.
+    #[pyo3(signature = (*size, dtype = None, device = None, requires_grad = false))]
+    fn new_empty(
+        &self,
+        size: &Bound<'_, PyTuple>,
+        dtype: Option<&Ob<'_>>,
+        device: Option<&Ob<'_>>,
+        requires_grad: bool,
+    ) -> Result<PyTensor> {
+        let to = parse_or(dtype, self.0.dtype())?;
+        leaf(Tensor::empty(&shape(size)?, to, crate::dtype::device(device)?)?, requires_grad)
+    }
+
+    /// All zeros, by default of this tensor's dtype.
+    #[pyo3(signature = (*size, dtype = None, device = None, requires_grad = false))]
+    fn new_zeros(
+        &self,
+        size: &Bound<'_, PyTuple>,
+        dtype: Option<&Ob<'_>>,
+        device: Option<&Ob<'_>>,
+        requires_grad: bool,
+    ) -> Result<PyTensor> {
+        self.new_filled(size, Scalar::Int(0), dtype, device, requires_grad)
+    }
+
+    /// All ones, by default of this tensor's dtype.
+    #[pyo3(signature = (*size, dtype = None, device = None, requires_grad = false))]
+    fn new_ones(
+        &self,
+        size: &Bound<'_, PyTuple>,
+        dtype: Option<&Ob<'_>>,
+        device: Option<&Ob<'_>>,
+        requires_grad: bool,
+    ) -> Result<PyTensor> {
+        self.new_filled(size, Scalar::Int(1), dtype, device, requires_grad)
+    }
+
+    /// All elements `fill_value`, by default of this tensor's dtype.
+    #[pyo3(signature = (size, fill_value, *, dtype = None, device = None, requires_grad = false))]
+    fn new_full(
+        &self,
+        size: &Ob<'_>,
+        fill_value: &Ob<'_>,
+        dtype: Option<&Ob<'_>>,
+        device: Option<&Ob<'_>>,
+        requires_grad: bool,
+    ) -> Result<PyTensor> {
+        let size = PyTuple::new(size.py(), [size])?;
+        self.new_filled(&size, some_number(fill_value)?, dtype, device, requires_grad)
+    }
+
+    /// Sets the elements to those of `source`, a tensor of equal shape and dtype.
+    fn set_<'py>(slf: &Bound<'py, Self>, source: &Bound<'py, PyTensor>) -> Result<Bound<'py, Self>> {
+        slf.get().set_data(source)?;
+        Ok(slf.clone())
+    }
+
+    /// Sizes of a tensor are fixed here: only the sizes it has are accepted.
+    #[pyo3(signature = (*sizes, memory_format = None))]
+    fn resize_<'py>(
+        slf: &Bound<'py, Self>,
+        sizes: &Bound<'py, PyTuple>,
+        memory_format: Option<&Bound<'py, MemoryFormat>>,
+    ) -> Result<Bound<'py, Self>> {
+        check_format(memory_format)?;
+        if shape(sizes)? != slf.get().0.shape() {
+            return Err(Error::unsupported("resizing a tensor in place")
+                .with_help("make a new tensor, or use reshape() or narrow()")
+                .into());
+        }
+        Ok(slf.clone())
+    }
+
+    /// self == other for all elements, and equal shapes.
+    fn equal(&self, other: &Ob<'_>) -> Result<bool> {
+        let y = required(other)?.tensor()?;
+        if self.0.shape() != y.shape() {
+            return Ok(false);
+        }
+        let same = self.0.detach().equal(&y.detach())?;
+        Ok(same.is_empty() || same.sum(&[], false)?.item()? as usize == same.len())
+    }
+}
+
+impl PyTensor {
+    fn new_filled(
+        &self,
+        size: &Bound<'_, PyTuple>,
+        value: Scalar,
+        dtype: Option<&Ob<'_>>,
+        device: Option<&Ob<'_>>,
+        requires_grad: bool,
+    ) -> Result<PyTensor> {
+        let to = parse_or(dtype, self.0.dtype())?;
+        leaf(f::full(&shape(size)?, value, to, crate::dtype::device(device)?)?, requires_grad)
+    }
+}
