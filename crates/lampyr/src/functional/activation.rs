@@ -1,0 +1,216 @@
+//! Activations.
+
+use lampyr_base::{DType, Error, Result};
+use lampyr_ops::build as op;
+use lampyr_ops::common::axis;
+use lampyr_runtime::{Scalar, Tensor, is_grad_enabled};
+
+use super::operand::one;
+use super::support::{constant, floats, joined, shape_error};
+
+fn number(value: Scalar, like: &Tensor) -> Result<Tensor> {
+    Tensor::scalar(value, like.dtype(), like.device())
+}
+
+fn differentiated(x: &Tensor) -> bool {
+    is_grad_enabled() && x.requires_grad()
+}
+
+/// `x` between `low` and `high`; outside and on the borders without gradient.
+pub fn hardtanh(x: &Tensor, low: f64, high: f64) -> Result<Tensor> {
+    if low > high {
+        return Err(Error::value(format!("min_val {low} is above max_val {high}")).with_op("hardtanh"));
+    }
+    if x.dtype() == DType::Bool {
+        return Err(Error::dtype("hardtanh of bool").with_op("hardtanh").with_expected("numbers"));
+    }
+    if !differentiated(x) {
+        return one(&op::Clip { min: Some(low), max: Some(high) }, &[x]);
+    }
+    let (low, high) = (constant(low, x)?, constant(high, x)?);
+    let below = one(&op::LessEqual, &[x, &low])?;
+    let above = one(&op::GreaterEqual, &[x, &high])?;
+    let upper = one(&op::Where, &[&above, &high, x])?;
+    one(&op::Where, &[&below, &low, &upper])
+}
+
+/// `min(max(x, 0), 6)`
+pub fn relu6(x: &Tensor) -> Result<Tensor> {
+    hardtanh(x, 0.0, 6.0)
+}
+
+/// `max(x, 0)`
+pub fn relu(x: &Tensor) -> Result<Tensor> {
+    if x.dtype() == DType::Bool {
+        return Err(Error::dtype("relu of bool").with_op("relu").with_expected("numbers"));
+    }
+    x.relu()
+}
+
+/// `x` above `threshold`, else `value`.
+pub fn threshold(x: &Tensor, threshold: Scalar, value: Scalar) -> Result<Tensor> {
+    if x.dtype() == DType::Bool {
+        return Err(Error::dtype("threshold of bool").with_op("threshold").with_expected("numbers"));
+    }
+    let below = one(&op::LessEqual, &[x, &number(threshold, x)?])?;
+    one(&op::Where, &[&below, &number(value, x)?, x])
+}
+
+/// In training, negative elements times random slopes between `lower` and `upper`; else times their mean.
+pub fn rrelu(x: &Tensor, lower: f64, upper: f64, training: bool) -> Result<Tensor> {
+    floats(x, "rrelu")?;
+    if !(lower <= upper) {
+        return Err(Error::value(format!("slopes between {lower} and {upper}")).with_op("rrelu"));
+    }
+    if !training {
+        return one(&op::LeakyRelu { alpha: (lower + upper) / 2.0 }, &[x]);
+    }
+    let slope = crate::random::rand(x.shape(), x.dtype())?.mul(upper - lower)?.add(lower)?;
+    let positive = one(&op::GreaterEqual, &[x, &constant(0.0, x)?])?;
+    one(&op::Where, &[&positive, x, &x.mul(&slope)?])
+}
+
+/// `scale * (x` above 0, else `alpha * (exp(input_scale * x) - 1))`.
+pub fn elu(x: &Tensor, alpha: f64, scale: f64, input_scale: f64) -> Result<Tensor> {
+    floats(x, "elu")?;
+    if scale == 1.0 && input_scale == 1.0 {
+        return one(&op::Elu { alpha }, &[x]);
+    }
+    let negative = one(&op::Expm1, &[&x.mul(input_scale)?])?.mul(alpha)?;
+    let positive = one(&op::Greater, &[x, &constant(0.0, x)?])?;
+    one(&op::Where, &[&positive, x, &negative])?.mul(scale)
+}
+
+/// `x` outside `[-lambda, lambda]`, else 0.
+pub fn hardshrink(x: &Tensor, lambda: f64) -> Result<Tensor> {
+    floats(x, "hardshrink")?;
+    let inside = one(&op::LessEqual, &[&one(&op::Abs, &[&x.detach()])?, &constant(lambda, x)?])?;
+    one(&op::Where, &[&inside, &constant(0.0, x)?, x])
+}
+
+/// `x` moved by `lambda` towards 0, and 0 between.
+pub fn softshrink(x: &Tensor, lambda: f64) -> Result<Tensor> {
+    floats(x, "softshrink")?;
+    if !(lambda >= 0.0) {
+        return Err(Error::value(format!("lambd is {lambda}")).with_op("softshrink").with_expected("0 or more"));
+    }
+    x.sub(&one(&op::Clip { min: Some(-lambda), max: Some(lambda) }, &[x])?)
+}
+
+/// `x - tanh(x)`
+pub fn tanhshrink(x: &Tensor) -> Result<Tensor> {
+    x.sub(&x.tanh()?)
+}
+
+/// `log(1 + exp(beta * x)) / beta`, and `x` where `beta * x` is above `threshold`.
+pub fn softplus(x: &Tensor, beta: f64, threshold: f64) -> Result<Tensor> {
+    floats(x, "softplus")?;
+    if beta == 1.0 && threshold >= 20.0 {
+        return one(&op::Softplus, &[x]);
+    }
+    let scaled = x.mul(beta)?;
+    let soft = one(&op::Softplus, &[&scaled])?.div(beta)?;
+    let far = one(&op::Greater, &[&scaled, &constant(threshold, x)?])?;
+    one(&op::Where, &[&far, x, &soft])
+}
+
+/// `x / (1 + |x|)`
+pub fn softsign(x: &Tensor) -> Result<Tensor> {
+    let x = if x.dtype().is_float() { x.clone() } else { x.to_dtype(DType::F32)? };
+    one(&op::Softsign, &[&x])
+}
+
+/// A float op that promotes nothing.
+pub(crate) fn strict(op: &dyn lampyr_ir::Op, x: &Tensor) -> Result<Tensor> {
+    floats(x, op.name())?;
+    one(op, &[x])
+}
+
+/// `x` where it is positive, else times `weight`: one number, or one per channel (axis 1).
+pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    floats(x, "prelu")?;
+    let channels = if x.rank() > 1 { x.shape()[1] } else { 1 };
+    if weight.rank() > 1 || (weight.len() != 1 && weight.len() != channels) {
+        return Err(shape_error("prelu", format!("{} weights for {channels} channels", weight.len()), &[x, weight])
+            .with_expected("one weight, or one per channel"));
+    }
+    let mut shape = vec![1; x.rank()];
+    if let (true, Some(c)) = (weight.len() > 1, shape.get_mut(1)) {
+        *c = weight.len();
+    }
+    one(&op::Prelu, &[x, &super::shape::reshape_to(weight, &shape)?])
+}
+
+/// The first half along axis `dim` times the sigmoid of the second.
+pub fn glu(x: &Tensor, dim: i64) -> Result<Tensor> {
+    floats(x, "glu")?;
+    if x.rank() == 0 {
+        return Err(shape_error("glu", "glu() of a tensor without axes", &[x]));
+    }
+    let a = axis(dim, x.rank())?;
+    let n = x.shape()[a] as i64;
+    if n % 2 != 0 {
+        return Err(shape_error("glu", format!("axis {a} has {n} elements"), &[x]).with_expected("an even size"));
+    }
+    let (first, second) = (x.slice(a as i64, 0, n / 2, 1)?, x.slice(a as i64, n / 2, n, 1)?);
+    first.mul(&one(&op::Sigmoid, &[&second])?)
+}
+
+/// The axis that PyTorch takes for softmax where none is given.
+pub(crate) fn softmax_axis(dim: Option<i64>, rank: usize) -> i64 {
+    dim.unwrap_or(if matches!(rank, 0 | 1 | 3) { 0 } else { 1 })
+}
+
+fn softmax_like(x: &Tensor, dim: i64, dtype: Option<DType>, log: bool) -> Result<Tensor> {
+    let name = if log { "log_softmax" } else { "softmax" };
+    let x = match dtype {
+        Some(d) => x.to_dtype(d)?,
+        None => x.clone(),
+    };
+    floats(&x, name)?;
+    let wide = super::support::with_axis(&x)?;
+    axis(dim, wide.rank())?;
+    let y = if log { wide.log_softmax(dim)? } else { wide.softmax(dim)? };
+    super::support::shaped_like(y, &x)
+}
+
+/// Exponentials along axis `dim` that add up to one, in `dtype`.
+pub fn softmax(x: &Tensor, dim: i64, dtype: Option<DType>) -> Result<Tensor> {
+    softmax_like(x, dim, dtype, false)
+}
+
+/// Logarithm of [`softmax`].
+pub fn log_softmax(x: &Tensor, dim: i64, dtype: Option<DType>) -> Result<Tensor> {
+    softmax_like(x, dim, dtype, true)
+}
+
+/// Softmax of `-x`.
+pub fn softmin(x: &Tensor, dim: i64, dtype: Option<DType>) -> Result<Tensor> {
+    softmax(&x.neg()?, dim, dtype)
+}
+
+/// A sample of the Gumbel-softmax distribution along axis `dim`; when `hard`, one-hot with the gradient of the soft one.
+pub fn gumbel_softmax(logits: &Tensor, tau: f64, hard: bool, dim: i64) -> Result<Tensor> {
+    floats(logits, "gumbel_softmax")?;
+    let tiny = if matches!(logits.dtype(), DType::F16) { 1e-7 } else { 1e-30 };
+    let uniform = crate::random::rand(logits.shape(), logits.dtype())?;
+    let uniform = one(&op::Clip { min: Some(tiny), max: None }, &[&uniform])?;
+    // A sum of 0 comes from a number rounded up to 1.
+    let exponential = one(&op::Clip { min: Some(tiny), max: None }, &[&uniform.log()?.neg()?])?;
+    let soft = softmax(&logits.sub(&exponential.log()?)?.div(tau)?, dim, None)?;
+    if !hard {
+        return Ok(soft);
+    }
+    let a = axis(dim, soft.rank().max(1))?;
+    let wide = super::support::with_axis(&soft)?;
+    let at = one(&op::Argmax { axis: Some(a as i64), keepdims: true, select_last_index: false }, &[&wide.detach()])?;
+    let zeros = super::support::zeros(wide.shape(), &soft)?;
+    let hot = super::place::scatter(&zeros, a as i64, &at, 1i64.into(), "")?;
+    let hot = super::support::shaped_like(hot, &soft)?;
+    hot.sub(&soft.detach())?.add(&soft)
+}
+
+/// `x` to the power of `exponent`, in their common type.
+pub(crate) fn power(x: &Tensor, exponent: f64) -> Result<Tensor> {
+    joined(&op::Pow, x, exponent)
+}
