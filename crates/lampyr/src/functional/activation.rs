@@ -2,11 +2,13 @@
 
 use lampyr_base::{DType, Error, Result};
 use lampyr_ops::build as op;
+use lampyr_ops::build::{SELU_ALPHA, SELU_GAMMA};
 use lampyr_ops::common::axis;
 use lampyr_runtime::{Scalar, Tensor, is_grad_enabled};
 
 use super::operand::one;
 use super::support::{constant, floats, joined, shape_error};
+use crate::names::{Entry, FUNCTIONAL, FUNCTIONAL_INPLACE, METHOD, TOP, TOP_INPLACE, give, name};
 
 fn number(value: Scalar, like: &Tensor) -> Result<Tensor> {
     Tensor::scalar(value, like.dtype(), like.device())
@@ -214,3 +216,90 @@ pub fn gumbel_softmax(logits: &Tensor, tau: f64, hard: bool, dim: i64) -> Result
 pub(crate) fn power(x: &Tensor, exponent: f64) -> Result<Tensor> {
     joined(&op::Pow, x, exponent)
 }
+
+/// `alpha * (exp(x / alpha) - 1)` of negative elements.
+pub fn celu(x: &Tensor, alpha: f64) -> Result<Tensor> {
+    if alpha == 0.0 {
+        return Err(Error::value("alpha is 0").with_op("celu").with_expected("another number"));
+    }
+    strict(&op::Celu { alpha }, x)
+}
+
+/// Gaussian error linear unit; `approximate` is `none` or `tanh`.
+pub fn gelu(x: &Tensor, approximate: &str) -> Result<Tensor> {
+    if !["none", "tanh"].contains(&approximate) {
+        return Err(Error::value(format!("approximate is `{approximate}`")).with_op("gelu").with_expected("none or tanh"));
+    }
+    strict(&op::Gelu { approximate: approximate.to_string() }, x)
+}
+
+fn float(op: &dyn lampyr_ir::Op, x: &Tensor) -> Result<Tensor> {
+    if x.dtype().is_float() { one(op, &[x]) } else { one(op, &[&x.to_dtype(DType::F32)?]) }
+}
+
+/// The names of this family.
+pub(super) const NAMES: &[Entry] = &[
+    name("relu(Tensor input, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "`max(input, 0)`", |a| give(relu(a.tensor(0)?))).cost(8.0),
+    name("relu6(Tensor input, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "`min(max(input, 0), 6)`", |a| give(relu6(a.tensor(0)?))).cost(8.0),
+    name("relu6(Tensor input) -> Tensor", TOP | METHOD, "`min(max(input, 0), 6)`", |a| give(relu6(a.tensor(0)?))).cost(8.0),
+    name("leaky_relu(Tensor input, float negative_slope=0.01, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "Negative elements times a slope.", |a| give(strict(&op::LeakyRelu { alpha: a.float(1)? }, a.tensor(0)?))).cost(8.0),
+    name("rrelu(Tensor input, float lower=0.125, float upper=0.3333333333333333, bool training=False, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "Negative elements times random slopes.", |a| give(rrelu(a.tensor(0)?, a.float(1)?, a.float(2)?, a.bool(3)?))).cost(8.0),
+    name("elu(Tensor input, float alpha=1.0, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "`alpha * (exp(input) - 1)` of negative elements.", |a| give(elu(a.tensor(0)?, a.float(1)?, 1.0, 1.0))).cost(8.0),
+    name("selu(Tensor input, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "Scaled exponential linear unit.", |a| give(strict(&op::Selu { alpha: SELU_ALPHA, gamma: SELU_GAMMA }, a.tensor(0)?))).cost(8.0),
+    name("selu(Tensor input) -> Tensor", TOP | METHOD | TOP_INPLACE, "Scaled exponential linear unit.", |a| give(strict(&op::Selu { alpha: SELU_ALPHA, gamma: SELU_GAMMA }, a.tensor(0)?))).cost(8.0),
+    name("celu(Tensor input, float alpha=1.0, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "`alpha * (exp(input / alpha) - 1)` of negative elements.", |a| give(celu(a.tensor(0)?, a.float(1)?))).cost(8.0),
+    name("gelu(Tensor input, *, str approximate='none') -> Tensor", TOP | METHOD | FUNCTIONAL, "Gaussian error linear unit.", |a| {
+        give(gelu(a.tensor(0)?, a.str(1)?))
+    })
+    .cost(16.0),
+    name("silu(Tensor input, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "`input * sigmoid(input)`", |a| give(strict(&op::Silu, a.tensor(0)?))).cost(8.0),
+    name("silu(Tensor input) -> Tensor", TOP | METHOD, "`input * sigmoid(input)`", |a| give(strict(&op::Silu, a.tensor(0)?))).cost(8.0),
+    name("mish(Tensor input, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "`input * tanh(softplus(input))`", |a| give(strict(&op::Mish, a.tensor(0)?))).cost(8.0),
+    name("mish(Tensor input) -> Tensor", TOP | METHOD, "`input * tanh(softplus(input))`", |a| give(strict(&op::Mish, a.tensor(0)?))).cost(8.0),
+    name("hardtanh(Tensor input, float min_val=-1.0, float max_val=1.0, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "Bounded from below and above.", |a| give(hardtanh(a.tensor(0)?, a.float(1)?, a.float(2)?))).cost(8.0),
+    name("hardswish(Tensor input, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "`input * min(max(input + 3, 0), 6) / 6`", |a| give(strict(&op::HardSwish, a.tensor(0)?))).cost(8.0),
+    name("hard_swish(Tensor input) -> Tensor", TOP | METHOD, "`input * min(max(input + 3, 0), 6) / 6`", |a| give(strict(&op::HardSwish, a.tensor(0)?))).cost(8.0),
+    name("hardsigmoid(Tensor input, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "`min(max(input + 3, 0), 6) / 6`", |a| give(strict(&op::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 }, a.tensor(0)?))).cost(8.0),
+    name("hard_sigmoid(Tensor input) -> Tensor", TOP | METHOD, "`min(max(input + 3, 0), 6) / 6`", |a| give(strict(&op::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 }, a.tensor(0)?))).cost(8.0),
+    name("hardshrink(Tensor input, float lambd=0.5) -> Tensor", FUNCTIONAL, "0 for small elements.", |a| give(hardshrink(a.tensor(0)?, a.float(1)?))).cost(8.0),
+    name("softshrink(Tensor input, float lambd=0.5) -> Tensor", FUNCTIONAL, "Moved towards 0.", |a| give(softshrink(a.tensor(0)?, a.float(1)?))).cost(8.0),
+    name("tanhshrink(Tensor input) -> Tensor", FUNCTIONAL, "`input - tanh(input)`", |a| give(tanhshrink(a.tensor(0)?))).cost(8.0),
+    name("softplus(Tensor input, float beta=1.0, float threshold=20.0) -> Tensor", TOP | METHOD | FUNCTIONAL, "`log(1 + exp(beta * input)) / beta`", |a| give(softplus(a.tensor(0)?, a.float(1)?, a.float(2)?))).cost(8.0),
+    name("softsign(Tensor input) -> Tensor", FUNCTIONAL, "`input / (1 + |input|)`", |a| give(softsign(a.tensor(0)?))).cost(8.0),
+    name("sigmoid(Tensor input) -> Tensor", FUNCTIONAL, "Logistic function.", |a| give(float(&op::Sigmoid, a.tensor(0)?))).cost(8.0),
+    name("tanh(Tensor input) -> Tensor", FUNCTIONAL, "Hyperbolic tangent.", |a| give(a.tensor(0)?.tanh())).cost(8.0),
+    name("logsigmoid(Tensor input) -> Tensor", FUNCTIONAL, "Logarithm of the logistic function.", |a| give(strict(&op::LogSigmoid, a.tensor(0)?))).cost(8.0),
+    name("threshold(Tensor input, Scalar threshold, Scalar value, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "`value` for elements up to `threshold`.", |a| give(threshold(a.tensor(0)?, a.scalar(1)?, a.scalar(2)?))).cost(8.0),
+    name("prelu(Tensor input, Tensor weight) -> Tensor", FUNCTIONAL, "Negative elements times learned slopes.", |a| give(prelu(a.tensor(0)?, a.tensor(1)?))).cost(8.0),
+    name("glu(Tensor input, int dim=-1) -> Tensor", FUNCTIONAL, "The first half times the sigmoid of the second.", |a| give(glu(a.tensor(0)?, a.int(1)?))).cost(8.0),
+    name("softmax(Tensor input, int dim, dtype? dtype=None) -> Tensor", TOP | METHOD, "Exponentials along an axis that add up to one.", |a| {
+        give(softmax(a.tensor(0)?, a.int(1)?, a.dtype_or_none(2)?))
+    })
+    .cost(16.0),
+    name("log_softmax(Tensor input, int dim, dtype? dtype=None) -> Tensor", TOP | METHOD, "Logarithm of softmax.", |a| {
+        give(log_softmax(a.tensor(0)?, a.int(1)?, a.dtype_or_none(2)?))
+    })
+    .cost(16.0),
+    name("softmax(Tensor input, int? dim=None, int _stacklevel=3, dtype? dtype=None) -> Tensor", FUNCTIONAL, "Exponentials along an axis that add up to one.", |a| {
+        let x = a.tensor(0)?;
+        give(softmax(x, softmax_axis(a.int_or_none(1)?, x.rank()), a.dtype_or_none(3)?))
+    })
+    .cost(16.0),
+    name("log_softmax(Tensor input, int? dim=None, int _stacklevel=3, dtype? dtype=None) -> Tensor", FUNCTIONAL, "Logarithm of softmax.", |a| {
+        let x = a.tensor(0)?;
+        give(log_softmax(x, softmax_axis(a.int_or_none(1)?, x.rank()), a.dtype_or_none(3)?))
+    })
+    .cost(16.0),
+    name("softmin(Tensor input, int? dim=None, int _stacklevel=3, dtype? dtype=None) -> Tensor", FUNCTIONAL, "Softmax of `-input`.", |a| {
+        let x = a.tensor(0)?;
+        give(softmin(x, softmax_axis(a.int_or_none(1)?, x.rank()), a.dtype_or_none(3)?))
+    })
+    .cost(16.0),
+    name(
+        "gumbel_softmax(Tensor logits, float tau=1.0, bool hard=False, float eps=1e-10, int dim=-1) -> Tensor",
+        FUNCTIONAL,
+        "A sample of the Gumbel-softmax distribution.",
+        |a| give(gumbel_softmax(a.tensor(0)?, a.float(1)?, a.bool(2)?, a.int(4)?)),
+    )
+    .cost(32.0),
+];

@@ -9,6 +9,7 @@ use super::operand::one;
 use super::products::linear;
 use super::shape::{reshape_to, unsqueeze};
 use super::support::{constant, floats, shape_error, zeros};
+use crate::names::{Call, Entry, Output, FUNCTIONAL, give, name};
 
 /// What [`attention`] takes besides queries, keys and values.
 #[derive(Clone, Copy, Debug, Default)]
@@ -215,3 +216,56 @@ pub fn multi_head_attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Heads)
     };
     Ok((without(y, 1)?, weights.map(|w| without(w, 0)).transpose()?))
 }
+
+fn many_heads(a: &Call) -> Result<Output> {
+    let own = a.bool(17)?;
+    let heads = Heads {
+        heads: a.int(4)?,
+        in_weight: a.tensor_or_none(5)?.filter(|_| !own),
+        apart: if own { [a.tensor_or_none(18)?, a.tensor_or_none(19)?, a.tensor_or_none(20)?] } else { [None; 3] },
+        in_bias: a.tensor_or_none(6)?,
+        extra: [a.tensor_or_none(7)?, a.tensor_or_none(8)?],
+        zero: a.bool(9)?,
+        dropout: a.float(10)?,
+        out_weight: a.tensor(11)?,
+        out_bias: a.tensor_or_none(12)?,
+        training: a.bool(13)?,
+        key_mask: a.tensor_or_none(14)?,
+        need_weights: a.bool(15)?,
+        mask: a.tensor_or_none(16)?,
+        average: a.bool(23)?,
+        causal: a.bool(24)?,
+    };
+    let (y, weights) = multi_head_attention(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, &heads)?;
+    match weights {
+        Some(w) => Ok((y, w).into()),
+        None => Ok(vec![y].into()),
+    }
+}
+
+/// The names of this family.
+pub(super) const NAMES: &[Entry] = &[
+    name(
+        "scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, Tensor? attn_mask=None, float dropout_p=0.0, bool is_causal=False, *, float? scale=None, bool enable_gqa=False) -> Tensor",
+        FUNCTIONAL,
+        "`softmax(scale * query key' + mask) value`",
+        |a| {
+            let options = Attention {
+                mask: a.tensor_or_none(3)?,
+                dropout: a.float(4)?,
+                causal: a.bool(5)?,
+                scale: a.float_or_none(6)?,
+                grouped: a.bool(7)?,
+            };
+            give(attention(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, options))
+        },
+    )
+    .cost(64.0),
+    name(
+        "multi_head_attention_forward(Tensor query, Tensor key, Tensor value, int embed_dim_to_check, int num_heads, Tensor? in_proj_weight, Tensor? in_proj_bias, Tensor? bias_k, Tensor? bias_v, bool add_zero_attn, float dropout_p, Tensor out_proj_weight, Tensor? out_proj_bias, bool training=True, Tensor? key_padding_mask=None, bool need_weights=True, Tensor? attn_mask=None, bool use_separate_proj_weight=False, Tensor? q_proj_weight=None, Tensor? k_proj_weight=None, Tensor? v_proj_weight=None, Tensor? static_k=None, Tensor? static_v=None, bool average_attn_weights=True, bool is_causal=False) -> (Tensor, Tensor)",
+        FUNCTIONAL,
+        "Attention of several heads with projections, and its weights.",
+        |a| many_heads(a),
+    )
+    .cost(64.0),
+];

@@ -7,6 +7,7 @@ use lampyr_runtime::Tensor;
 use super::operand::one;
 use super::shape::{reshape_to, unsqueeze};
 use super::support::{described, known, shape_error};
+use crate::names::{Call, Entry, Output, FUNCTIONAL, TOP, give, name};
 
 /// `list` with one number per spatial axis.
 ///
@@ -168,3 +169,89 @@ pub fn convolution_transpose(
     }
     unbatched(y, added)
 }
+
+fn run(n: usize, a: &Call, padding: Padding) -> Result<Output> {
+    let bias = a.tensor_or_none(2)?;
+    give(convolution(n, a.tensor(0)?, a.tensor(1)?, bias, a.ints(3)?, padding, a.ints(5)?, a.int(6)?))
+}
+
+fn plain(n: usize, a: &Call) -> Result<Output> {
+    run(n, a, Padding::Sizes(a.ints(4)?))
+}
+
+fn padded(n: usize, a: &Call) -> Result<Output> {
+    run(n, a, Padding::Named(a.str(4)?))
+}
+
+fn transposed(n: usize, a: &Call) -> Result<Output> {
+    let (x, weight, bias) = (a.tensor(0)?, a.tensor(1)?, a.tensor_or_none(2)?);
+    let (stride, padding, extra) = (a.ints(3)?, a.ints(4)?, a.ints(5)?);
+    give(convolution_transpose(n, x, weight, bias, stride, padding, extra, a.int(6)?, a.ints(7)?))
+}
+
+/// The names of this family.
+pub(super) const NAMES: &[Entry] = &[
+    name(
+        "conv1d(Tensor input, Tensor weight, Tensor? bias=None, int[1] stride=1, int[1] padding=0, int[1] dilation=1, int groups=1) -> Tensor",
+        TOP | FUNCTIONAL,
+        "Convolution over 1 spatial axis.",
+        |a| plain(1, a),
+    )
+    .cost(64.0),
+    name(
+        "conv1d(Tensor input, Tensor weight, Tensor? bias=None, int[1] stride=1, str padding='valid', int[1] dilation=1, int groups=1) -> Tensor",
+        TOP | FUNCTIONAL,
+        "Convolution over 1 spatial axis.",
+        |a| padded(1, a),
+    )
+    .cost(64.0),
+    name(
+        "conv_transpose1d(Tensor input, Tensor weight, Tensor? bias=None, int[1] stride=1, int[1] padding=0, int[1] output_padding=0, int groups=1, int[1] dilation=1) -> Tensor",
+        TOP | FUNCTIONAL,
+        "Transposed convolution over 1 spatial axis.",
+        |a| transposed(1, a),
+    )
+    .cost(64.0),
+    name(
+        "conv2d(Tensor input, Tensor weight, Tensor? bias=None, int[1] stride=1, int[1] padding=0, int[1] dilation=1, int groups=1) -> Tensor",
+        TOP | FUNCTIONAL,
+        "Convolution over 2 spatial axes.",
+        |a| plain(2, a),
+    )
+    .cost(64.0),
+    name(
+        "conv2d(Tensor input, Tensor weight, Tensor? bias=None, int[1] stride=1, str padding='valid', int[1] dilation=1, int groups=1) -> Tensor",
+        TOP | FUNCTIONAL,
+        "Convolution over 2 spatial axes.",
+        |a| padded(2, a),
+    )
+    .cost(64.0),
+    name(
+        "conv_transpose2d(Tensor input, Tensor weight, Tensor? bias=None, int[1] stride=1, int[1] padding=0, int[1] output_padding=0, int groups=1, int[1] dilation=1) -> Tensor",
+        TOP | FUNCTIONAL,
+        "Transposed convolution over 2 spatial axes.",
+        |a| transposed(2, a),
+    )
+    .cost(64.0),
+    name(
+        "conv3d(Tensor input, Tensor weight, Tensor? bias=None, int[1] stride=1, int[1] padding=0, int[1] dilation=1, int groups=1) -> Tensor",
+        TOP | FUNCTIONAL,
+        "Convolution over 3 spatial axes.",
+        |a| plain(3, a),
+    )
+    .cost(64.0),
+    name(
+        "conv3d(Tensor input, Tensor weight, Tensor? bias=None, int[1] stride=1, str padding='valid', int[1] dilation=1, int groups=1) -> Tensor",
+        TOP | FUNCTIONAL,
+        "Convolution over 3 spatial axes.",
+        |a| padded(3, a),
+    )
+    .cost(64.0),
+    name(
+        "conv_transpose3d(Tensor input, Tensor weight, Tensor? bias=None, int[1] stride=1, int[1] padding=0, int[1] output_padding=0, int groups=1, int[1] dilation=1) -> Tensor",
+        TOP | FUNCTIONAL,
+        "Transposed convolution over 3 spatial axes.",
+        |a| transposed(3, a),
+    )
+    .cost(64.0),
+];

@@ -9,6 +9,7 @@ use super::losses::reduced;
 use super::operand::one;
 use super::shape::{reshape_to, unsqueeze};
 use super::support::{constant, floats, ints, joined, shape_error};
+use crate::names::{Call, Entry, FUNCTIONAL, give, name};
 
 /// Below every sum of log probabilities, and finite, so that differences of two of them are numbers.
 const NEVER: f64 = -1e30;
@@ -139,3 +140,28 @@ pub fn ctc_loss(log_probs: &Tensor, targets: &Tensor, options: Ctc) -> Result<Te
         _ => reduced(loss, reduction),
     }
 }
+
+fn options<'a>(a: &'a Call, inputs: &'a [i64], targets: &'a [i64]) -> Result<Ctc<'a>> {
+    Ok(Ctc { inputs, targets, blank: a.int(4)?, reduction: a.str(5)?, zero_infinity: a.bool(6)? })
+}
+
+/// The names of this family.
+pub(super) const NAMES: &[Entry] = &[
+    name(
+        "ctc_loss(Tensor log_probs, Tensor targets, int[] input_lengths, int[] target_lengths, int blank=0, str reduction='mean', bool zero_infinity=False) -> Tensor",
+        FUNCTIONAL,
+        "Negative log likelihood of targets, summed over alignments.",
+        |a| give(ctc_loss(a.tensor(0)?, a.tensor(1)?, options(a, a.ints(2)?, a.ints(3)?)?)),
+    )
+    .cost(64.0),
+    name(
+        "ctc_loss(Tensor log_probs, Tensor targets, Tensor input_lengths, Tensor target_lengths, int blank=0, str reduction='mean', bool zero_infinity=False) -> Tensor",
+        FUNCTIONAL,
+        "Negative log likelihood of targets, summed over alignments.",
+        |a| {
+            let (steps, labels) = (a.tensor(2)?.to_host()?.to_i64(), a.tensor(3)?.to_host()?.to_i64());
+            give(ctc_loss(a.tensor(0)?, a.tensor(1)?, options(a, &steps, &labels)?))
+        },
+    )
+    .cost(64.0),
+];

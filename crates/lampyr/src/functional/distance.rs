@@ -8,6 +8,7 @@ use lampyr_runtime::Tensor;
 use super::operand::one;
 use super::shape::unsqueeze;
 use super::support::{constant, floats, ints, joined, promoted, shape_error};
+use crate::names::{Entry, FUNCTIONAL, TOP, give, name};
 
 /// The `p` norm over `dims` (all axes when empty): `p` 0 counts elements that are not 0, infinite ones give extremes.
 pub(crate) fn norm_over(x: &Tensor, p: f64, dims: &[i64], keepdim: bool) -> Result<Tensor> {
@@ -106,3 +107,33 @@ pub fn pdist(x: &Tensor, p: f64) -> Result<Tensor> {
     }
     norm_over(&difference, p, &[-1], false)
 }
+
+/// The names of this family.
+pub(super) const NAMES: &[Entry] = &[
+    name(
+        "normalize(Tensor input, float p=2.0, int[1] dim=1, float eps=1e-12, *, Tensor? out=None) -> Tensor",
+        FUNCTIONAL,
+        "Divided by norms along axes.",
+        |a| give(normalize(a.tensor(0)?, a.float(1)?, a.ints(2)?, a.float(3)?)),
+    ),
+    name("cosine_similarity(Tensor x1, Tensor x2, int dim=1, float eps=1e-8) -> Tensor", TOP | FUNCTIONAL, "Cosine of the angle between vectors.", |a| {
+        give(cosine_similarity(a.tensor(0)?, a.tensor(1)?, a.int(2)?, a.float(3)?))
+    }),
+    name(
+        "pairwise_distance(Tensor x1, Tensor x2, float p=2.0, float eps=1e-6, bool keepdim=False) -> Tensor",
+        TOP | FUNCTIONAL,
+        "Norms of differences along the last axis.",
+        |a| give(pairwise_distance(a.tensor(0)?, a.tensor(1)?, a.float(2)?, a.float(3)?, a.bool(4)?)),
+    ),
+    name(
+        "cdist(Tensor x1, Tensor x2, float p=2.0, str compute_mode='use_mm_for_euclid_dist_if_necessary') -> Tensor",
+        TOP,
+        "Norms of the differences of all pairs of rows.",
+        |a| give(cdist(a.tensor(0)?, a.tensor(1)?, a.float(2)?)),
+    )
+    .cost(64.0),
+    name("pdist(Tensor input, float p=2.0) -> Tensor", TOP | FUNCTIONAL, "Norms of the differences of every two rows.", |a| {
+        give(pdist(a.tensor(0)?, a.float(1)?))
+    })
+    .cost(64.0),
+];

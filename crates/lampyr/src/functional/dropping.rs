@@ -7,6 +7,7 @@ use lampyr_runtime::Tensor;
 use super::nn::dropout;
 use super::operand::one;
 use super::support::{constant, floats, shape_error};
+use crate::names::{Entry, FUNCTIONAL, give, name};
 
 fn probability(p: f64, name: &str) -> Result<()> {
     if (0.0..=1.0).contains(&p) {
@@ -96,3 +97,31 @@ pub fn feature_alpha_dropout(x: &Tensor, p: f64, training: bool) -> Result<Tenso
     floats(x, "feature_alpha_dropout")?;
     alpha_mask(x, &channels(x, x.rank().saturating_sub(2), "feature_alpha_dropout")?, p)
 }
+
+/// The names of this family.
+pub(super) const NAMES: &[Entry] = &[
+    name("dropout(Tensor input, float p=0.5, bool training=True, bool inplace=False) -> Tensor", FUNCTIONAL, "Elements left out at random in training.", |a| {
+        give(dropout_checked(a.tensor(0)?, a.float(1)?, a.bool(2)?))
+    })
+    .cost(16.0),
+    name("dropout1d(Tensor input, float p=0.5, bool training=True, bool inplace=False) -> Tensor", FUNCTIONAL, "Channels left out at random in training.", |a| {
+        give(channel_dropout(a.tensor(0)?, a.float(1)?, a.bool(2)?, 1))
+    })
+    .cost(16.0),
+    name("dropout2d(Tensor input, float p=0.5, bool training=True, bool inplace=False) -> Tensor", FUNCTIONAL, "Channels left out at random in training.", |a| {
+        give(channel_dropout(a.tensor(0)?, a.float(1)?, a.bool(2)?, 2))
+    })
+    .cost(16.0),
+    name("dropout3d(Tensor input, float p=0.5, bool training=True, bool inplace=False) -> Tensor", FUNCTIONAL, "Channels left out at random in training.", |a| {
+        give(channel_dropout(a.tensor(0)?, a.float(1)?, a.bool(2)?, 3))
+    })
+    .cost(16.0),
+    name("alpha_dropout(Tensor input, float p=0.5, bool training=False, bool inplace=False) -> Tensor", FUNCTIONAL, "Elements left out at random so that mean and variance stay.", |a| {
+        give(alpha_dropout(a.tensor(0)?, a.float(1)?, a.bool(2)?))
+    })
+    .cost(16.0),
+    name("feature_alpha_dropout(Tensor input, float p=0.5, bool training=False, bool inplace=False) -> Tensor", FUNCTIONAL, "Channels left out at random so that mean and variance stay.", |a| {
+        give(feature_alpha_dropout(a.tensor(0)?, a.float(1)?, a.bool(2)?))
+    })
+    .cost(16.0),
+];

@@ -9,6 +9,7 @@ use super::distance::norm_over;
 use super::operand::one;
 use super::shape::{reshape_to, unsqueeze};
 use super::support::{constant, floats, index_tensor, ints, joined, shape_error, zeros};
+use crate::names::{Entry, FUNCTIONAL, give, name};
 
 fn table(weight: &Tensor, at: &Tensor, name: &str) -> Result<()> {
     index_tensor(at, name)?;
@@ -176,3 +177,41 @@ pub fn embedding_bag(at: &Tensor, weight: &Tensor, bags: Bags, options: Embeddin
     let sum = super::place::scatter(&zeros(&[count, size], &rows)?, 0, &bag, (&rows).into(), "sum")?;
     if bags.mode == "sum" { Ok(sum) } else { sum.div(&joined(&op::Maximum, &filled, 1.0)?) }
 }
+
+/// The names of this family.
+pub(super) const NAMES: &[Entry] = &[
+    name(
+        "embedding(Tensor input, Tensor weight, int? padding_idx=None, float? max_norm=None, float norm_type=2.0, bool scale_grad_by_freq=False, bool sparse=False) -> Tensor",
+        FUNCTIONAL,
+        "Rows of a table.",
+        |a| {
+            let options = Embedding {
+                padding: a.int_or_none(2)?,
+                max_norm: a.float_or_none(3)?,
+                norm_type: a.float(4)?,
+                by_frequency: a.bool(5)?,
+            };
+            give(embedding(a.tensor(0)?, a.tensor(1)?, options))
+        },
+    ),
+    name(
+        "embedding_bag(Tensor input, Tensor weight, Tensor? offsets=None, float? max_norm=None, float norm_type=2.0, bool scale_grad_by_freq=False, str mode='mean', bool sparse=False, Tensor? per_sample_weights=None, bool include_last_offset=False, int? padding_idx=None) -> Tensor",
+        FUNCTIONAL,
+        "Sums, means or largest elements of rows of a table.",
+        |a| {
+            let bags = Bags {
+                offsets: a.tensor_or_none(2)?,
+                weights: a.tensor_or_none(8)?,
+                last: a.bool(9)?,
+                mode: a.str(6)?,
+            };
+            let options = Embedding {
+                padding: a.int_or_none(10)?,
+                max_norm: a.float_or_none(3)?,
+                norm_type: a.float(4)?,
+                by_frequency: a.bool(5)?,
+            };
+            give(embedding_bag(a.tensor(0)?, a.tensor(1)?, bags, options))
+        },
+    ),
+];

@@ -9,6 +9,7 @@ use super::operand::{common, one};
 use super::shape::{reshape_to, stack};
 use super::support::{ints, shape_error, sizes, zeros};
 use super::views::{atleast_2d, diagonal, movedim};
+use crate::names::{Entry, METHOD, TOP, give, name};
 
 /// The last axis of `x` as the diagonal of matrices on the axes `first` and `second` of the result.
 pub fn diag_embed(x: &Tensor, offset: i64, first: i64, second: i64) -> Result<Tensor> {
@@ -150,3 +151,41 @@ pub fn combinations(x: &Tensor, r: i64, with_replacement: bool) -> Result<Tensor
     let at: Vec<i64> = rows.concat();
     one(&op::Gather { axis: 0 }, &[x, &ints(&at, &[rows.len(), count], x.device())?])
 }
+
+/// The names of this family.
+pub(super) const NAMES: &[Entry] = &[
+    name(
+        "diag_embed(Tensor input, int offset=0, int dim1=-2, int dim2=-1) -> Tensor",
+        TOP | METHOD,
+        "The last axis as the diagonal of matrices.",
+        |a| give(diag_embed(a.tensor(0)?, a.int(1)?, a.int(2)?, a.int(3)?)),
+    ),
+    name("diag(Tensor input, int diagonal=0, *, Tensor? out=None) -> Tensor", TOP | METHOD, "A matrix of a diagonal, or the diagonal of a matrix.", |a| {
+        give(diag(a.tensor(0)?, a.int(1)?))
+    }),
+    name("diagflat(Tensor input, int offset=0) -> Tensor", TOP | METHOD, "A matrix with all elements on its diagonal.", |a| {
+        give(diagflat(a.tensor(0)?, a.int(1)?))
+    }),
+    name("block_diag(Tensor[]... tensors) -> Tensor", TOP, "Matrices along the diagonal of one.", |a| give(block_diag(a.tensors(0)?))),
+    name(
+        "tril_indices(int row, int col, int offset=0, *, dtype dtype=int64, device? device=None) -> Tensor",
+        TOP,
+        "Rows and columns of the elements of a lower triangle.",
+        |a| give(triangle_indices(a.int(0)?, a.int(1)?, a.int(2)?, false, a.dtype(3)?)),
+    ),
+    name(
+        "triu_indices(int row, int col, int offset=0, *, dtype dtype=int64, device? device=None) -> Tensor",
+        TOP,
+        "Rows and columns of the elements of an upper triangle.",
+        |a| give(triangle_indices(a.int(0)?, a.int(1)?, a.int(2)?, true, a.dtype(3)?)),
+    ),
+    name("meshgrid(Tensor[]... tensors, *, str? indexing=None) -> Tensor[]", TOP, "Coordinates of a grid; views.", |a| {
+        give(meshgrid(a.tensors(0)?, a.str_or_none(1)?.unwrap_or("ij")))
+    }),
+    name("cartesian_prod(Tensor[]... tensors) -> Tensor", TOP, "All combinations of one element per vector.", |a| {
+        give(cartesian_prod(a.tensors(0)?))
+    }),
+    name("combinations(Tensor input, int r=2, bool with_replacement=False) -> Tensor", TOP, "All choices of elements of a vector.", |a| {
+        give(combinations(a.tensor(0)?, a.int(1)?, a.bool(2)?))
+    }),
+];

@@ -2,12 +2,13 @@
 
 use lampyr_base::{DType, Error, Result, broadcast_shapes};
 use lampyr_ops::build as op;
-use lampyr_runtime::Tensor;
+use lampyr_runtime::{Operand, Tensor};
 
 use super::activation::log_softmax;
 use super::operand::one;
 use super::shape::{reshape_to, unsqueeze};
 use super::support::{constant, described, floats, joined, promoted, shape_error, square};
+use crate::names::{Call, Entry, FUNCTIONAL, give, name};
 
 /// `none`, `mean` or `sum` of the elements of a loss.
 ///
@@ -295,3 +296,81 @@ pub fn gaussian_nll_loss(x: &Tensor, y: &Tensor, var: &Tensor, full: bool, eps: 
     }
     reduced(loss, reduction)
 }
+
+/// The reduction that is asked for, with PyTorch's old pair of flags.
+pub(crate) fn word<'a>(a: &'a Call, average: usize, reduce: usize, at: usize) -> Result<&'a str> {
+    match (a.bool_or_none(average)?, a.bool_or_none(reduce)?) {
+        (None, None) => a.str(at),
+        (_, Some(false)) => Ok("none"),
+        (Some(false), _) => Ok("sum"),
+        _ => Ok("mean"),
+    }
+}
+
+/// The names of this family.
+pub(super) const NAMES: &[Entry] = &[
+    name("l1_loss(Tensor input, Tensor target, bool? size_average=None, bool? reduce=None, str reduction='mean', Tensor? weight=None) -> Tensor", FUNCTIONAL, "Absolute differences.", |a| {
+        give(l1_loss(a.tensor(0)?, a.tensor(1)?, word(a, 2, 3, 4)?, a.tensor_or_none(5)?))
+    }),
+    name("mse_loss(Tensor input, Tensor target, bool? size_average=None, bool? reduce=None, str reduction='mean', Tensor? weight=None) -> Tensor", FUNCTIONAL, "Squared differences.", |a| {
+        give(mse_loss(a.tensor(0)?, a.tensor(1)?, word(a, 2, 3, 4)?, a.tensor_or_none(5)?))
+    }),
+    name("smooth_l1_loss(Tensor input, Tensor target, bool? size_average=None, bool? reduce=None, str reduction='mean', float beta=1.0) -> Tensor", FUNCTIONAL, "Absolute differences, squares near 0.", |a| {
+        give(smooth_l1_loss(a.tensor(0)?, a.tensor(1)?, word(a, 2, 3, 4)?, a.float(5)?))
+    }),
+    name("huber_loss(Tensor input, Tensor target, str reduction='mean', float delta=1.0, Tensor? weight=None) -> Tensor", FUNCTIONAL, "Squares near 0, absolute differences beyond.", |a| {
+        give(huber_loss(a.tensor(0)?, a.tensor(1)?, a.str(2)?, a.float(3)?, a.tensor_or_none(4)?))
+    }),
+    name(
+        "nll_loss(Tensor input, Tensor target, Tensor? weight=None, bool? size_average=None, int ignore_index=-100, bool? reduce=None, str reduction='mean') -> Tensor",
+        FUNCTIONAL,
+        "Negative log likelihood of classes.",
+        |a| give(nll_loss(a.tensor(0)?, a.tensor(1)?, a.tensor_or_none(2)?, a.int(4)?, word(a, 3, 5, 6)?)),
+    ),
+    name(
+        "cross_entropy(Tensor input, Tensor target, Tensor? weight=None, bool? size_average=None, int ignore_index=-100, bool? reduce=None, str reduction='mean', float label_smoothing=0.0) -> Tensor",
+        FUNCTIONAL,
+        "Cross entropy of the softmax with classes or probabilities.",
+        |a| {
+            let options = CrossEntropy {
+                weight: a.tensor_or_none(2)?,
+                ignore: a.int(4)?,
+                reduction: word(a, 3, 5, 6)?,
+                smoothing: a.float(7)?,
+            };
+            give(cross_entropy(a.tensor(0)?, a.tensor(1)?, options))
+        },
+    )
+    .cost(16.0),
+    name("binary_cross_entropy(Tensor input, Tensor target, Tensor? weight=None, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor", FUNCTIONAL, "Cross entropy of probabilities.", |a| {
+        give(binary_cross_entropy(a.tensor(0)?, a.tensor(1)?, a.tensor_or_none(2)?, word(a, 3, 4, 5)?))
+    }),
+    name(
+        "binary_cross_entropy_with_logits(Tensor input, Tensor target, Tensor? weight=None, bool? size_average=None, bool? reduce=None, str reduction='mean', Tensor? pos_weight=None) -> Tensor",
+        FUNCTIONAL,
+        "Cross entropy of the sigmoid.",
+        |a| give(bce_with_logits(a.tensor(0)?, a.tensor(1)?, a.tensor_or_none(2)?, word(a, 3, 4, 5)?, a.tensor_or_none(6)?)),
+    ),
+    name("kl_div(Tensor input, Tensor target, bool? size_average=None, bool? reduce=None, str reduction='mean', bool log_target=False) -> Tensor", FUNCTIONAL, "Kullback-Leibler divergence.", |a| {
+        give(kl_div(a.tensor(0)?, a.tensor(1)?, word(a, 2, 3, 4)?, a.bool(5)?))
+    }),
+    name(
+        "poisson_nll_loss(Tensor input, Tensor target, bool log_input=True, bool full=False, bool? size_average=None, float eps=1e-8, bool? reduce=None, str reduction='mean') -> Tensor",
+        FUNCTIONAL,
+        "Negative log likelihood of Poisson distributions.",
+        |a| give(poisson_nll_loss(a.tensor(0)?, a.tensor(1)?, a.bool(2)?, a.bool(3)?, a.float(5)?, word(a, 4, 6, 7)?)),
+    ),
+    name(
+        "gaussian_nll_loss(Tensor input, Tensor target, Operand var, bool full=False, float eps=1e-6, str reduction='mean') -> Tensor",
+        FUNCTIONAL,
+        "Negative log likelihood of normal distributions.",
+        |a| {
+            let x = a.tensor(0)?;
+            let var = match a.operand(2)? {
+                Operand::Tensor(t) => t.clone(),
+                Operand::Scalar(s) => Tensor::full(x.shape(), s.to_f64(), x.dtype(), x.device())?,
+            };
+            give(gaussian_nll_loss(x, a.tensor(1)?, &var, a.bool(3)?, a.float(4)?, a.str(5)?))
+        },
+    ),
+];

@@ -7,10 +7,11 @@ use lampyr_runtime::Tensor;
 
 use super::activation::power;
 use super::distance::pairwise_distance;
-use super::losses::{both, reduced, same_shape};
+use super::losses::{both, reduced, same_shape, word};
 use super::operand::one;
 use super::shape::{reshape_to, unsqueeze};
 use super::support::{constant, floats, index_tensor, joined, shape_error};
+use crate::names::{Entry, FUNCTIONAL, give, name};
 
 fn positive(x: &Tensor) -> Result<Tensor> {
     one(&op::Clip { min: Some(0.0), max: None }, &[x])
@@ -177,3 +178,43 @@ pub fn triplet_margin_loss(anchor: &Tensor, same: &Tensor, other: &Tensor, optio
     }
     reduced(positive(&near.sub(&far)?.add(margin)?)?, reduction)
 }
+
+/// The names of this family.
+pub(super) const NAMES: &[Entry] = &[
+    name("hinge_embedding_loss(Tensor input, Tensor target, float margin=1.0, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor", FUNCTIONAL, "Hinge loss of distances.", |a| {
+        give(hinge_embedding_loss(a.tensor(0)?, a.tensor(1)?, a.float(2)?, word(a, 3, 4, 5)?))
+    }),
+    name("cosine_embedding_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor", FUNCTIONAL, "Loss of cosines of angles.", |a| {
+        give(cosine_embedding_loss(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, a.float(3)?, word(a, 4, 5, 6)?))
+    }),
+    name("margin_ranking_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor", FUNCTIONAL, "Hinge loss of differences.", |a| {
+        give(margin_ranking_loss(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, a.float(3)?, word(a, 4, 5, 6)?))
+    }),
+    name("soft_margin_loss(Tensor input, Tensor target, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor", FUNCTIONAL, "`log(1 + exp(-target * input))`", |a| {
+        give(soft_margin_loss(a.tensor(0)?, a.tensor(1)?, word(a, 2, 3, 4)?))
+    }),
+    name("multilabel_soft_margin_loss(Tensor input, Tensor target, Tensor? weight=None, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor", FUNCTIONAL, "Mean over classes of the cross entropy of the sigmoid.", |a| {
+        give(multilabel_soft_margin_loss(a.tensor(0)?, a.tensor(1)?, a.tensor_or_none(2)?, word(a, 3, 4, 5)?))
+    }),
+    name("multi_margin_loss(Tensor input, Tensor target, int p=1, float margin=1.0, Tensor? weight=None, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor", FUNCTIONAL, "Hinge loss of classes.", |a| {
+        give(multi_margin_loss(a.tensor(0)?, a.tensor(1)?, a.int(2)?, a.float(3)?, a.tensor_or_none(4)?, word(a, 5, 6, 7)?))
+    }),
+    name("multilabel_margin_loss(Tensor input, Tensor target, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor", FUNCTIONAL, "Hinge loss of several classes.", |a| {
+        give(multilabel_margin_loss(a.tensor(0)?, a.tensor(1)?, word(a, 2, 3, 4)?))
+    }),
+    name(
+        "triplet_margin_loss(Tensor anchor, Tensor positive, Tensor negative, float margin=1.0, float p=2.0, float eps=1e-6, bool swap=False, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor",
+        FUNCTIONAL,
+        "Hinge loss of two distances.",
+        |a| {
+            let options = Triplet {
+                margin: a.float(3)?,
+                p: a.float(4)?,
+                eps: a.float(5)?,
+                swap: a.bool(6)?,
+                reduction: word(a, 7, 8, 9)?,
+            };
+            give(triplet_margin_loss(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, options))
+        },
+    ),
+];

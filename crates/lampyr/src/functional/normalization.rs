@@ -9,6 +9,7 @@ use super::nn::{BatchNorm, batch_norm};
 use super::operand::one;
 use super::shape::reshape_to;
 use super::support::{floats, known, shape_error};
+use crate::names::{Call, Entry, FUNCTIONAL, give, name};
 
 /// [`batch_norm`] after its checks.
 ///
@@ -175,3 +176,61 @@ pub fn local_response_norm(x: &Tensor, size: i64, alpha: f64, beta: f64, k: f64)
     let mean = reshape_to(&one(&pool, &[&wide])?, x.shape())?;
     x.div(&power(&mean.mul(alpha)?.add(k)?, beta)?)
 }
+
+fn statistics<'a>(a: &'a Call) -> Result<BatchNorm<'a>> {
+    Ok(BatchNorm {
+        running_mean: a.tensor_or_none(1)?,
+        running_var: a.tensor_or_none(2)?,
+        weight: a.tensor_or_none(3)?,
+        bias: a.tensor_or_none(4)?,
+        training: a.bool(5)?,
+        momentum: a.float(6)?,
+        epsilon: a.float(7)?,
+    })
+}
+
+/// The names of this family.
+pub(super) const NAMES: &[Entry] = &[
+    name(
+        "batch_norm(Tensor input, Tensor? running_mean, Tensor? running_var, Tensor? weight=None, Tensor? bias=None, bool training=False, float momentum=0.1, float eps=1e-5) -> Tensor",
+        FUNCTIONAL,
+        "Every channel brought to mean 0 and variance 1; in training the running statistics are updated.",
+        |a| give(batch_norm_checked(a.tensor(0)?, &statistics(a)?)),
+    )
+    .cost(16.0),
+    name(
+        "instance_norm(Tensor input, Tensor? running_mean=None, Tensor? running_var=None, Tensor? weight=None, Tensor? bias=None, bool use_input_stats=True, float momentum=0.1, float eps=1e-5) -> Tensor",
+        FUNCTIONAL,
+        "Every channel of every sample brought to mean 0 and variance 1.",
+        |a| give(instance_norm(a.tensor(0)?, &statistics(a)?)),
+    )
+    .cost(16.0),
+    name(
+        "layer_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, Tensor? bias=None, float eps=1e-5) -> Tensor",
+        FUNCTIONAL,
+        "The last axes brought to mean 0 and variance 1.",
+        |a| give(layer_norm(a.tensor(0)?, a.ints(1)?, a.tensor_or_none(2)?, a.tensor_or_none(3)?, a.float(4)?)),
+    )
+    .cost(16.0),
+    name(
+        "rms_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, float? eps=None) -> Tensor",
+        FUNCTIONAL,
+        "The last axes divided by the root of their mean square.",
+        |a| give(rms_norm(a.tensor(0)?, a.ints(1)?, a.tensor_or_none(2)?, a.float_or_none(3)?)),
+    )
+    .cost(16.0),
+    name(
+        "group_norm(Tensor input, int num_groups, Tensor? weight=None, Tensor? bias=None, float eps=1e-5) -> Tensor",
+        FUNCTIONAL,
+        "Groups of channels brought to mean 0 and variance 1.",
+        |a| give(group_norm(a.tensor(0)?, a.int(1)?, a.tensor_or_none(2)?, a.tensor_or_none(3)?, a.float(4)?)),
+    )
+    .cost(16.0),
+    name(
+        "local_response_norm(Tensor input, int size, float alpha=1e-4, float beta=0.75, float k=1.0) -> Tensor",
+        FUNCTIONAL,
+        "Divided by what channels around add up to.",
+        |a| give(local_response_norm(a.tensor(0)?, a.int(1)?, a.float(2)?, a.float(3)?, a.float(4)?)),
+    )
+    .cost(32.0),
+];

@@ -9,6 +9,7 @@ use lampyr_runtime::{Tensor, apply};
 use super::operand::one;
 use super::shape::{reshape_to, squeeze};
 use super::support::{ints, shape_error, two, with_axis};
+use crate::names::{Entry, METHOD, Output, TOP, give, name};
 
 /// The elements along axis `dim` in order, and where they were. Equal elements keep their order; NaN counts as larger
 /// than every number.
@@ -161,3 +162,68 @@ pub fn bincount(x: &Tensor, weights: Option<&Tensor>, minlength: i64) -> Result<
     };
     one(&op::ScatterAddElements { axis: 0, shape: vec![Dim::from(n)] }, &[&at, &ones])
 }
+
+impl Different {
+    fn output(self, inverse: bool, counts: bool) -> Output {
+        let mut all = vec![self.values];
+        all.extend(inverse.then_some(self.inverse));
+        all.extend(counts.then_some(self.counts));
+        match <[Tensor; 1]>::try_from(all) {
+            Ok([only]) => only.into(),
+            Err(all) => all.into(),
+        }
+    }
+}
+
+/// The names of this family.
+pub(super) const NAMES: &[Entry] = &[
+    name(
+        "sort(Tensor input, int dim=-1, bool descending=False, bool stable=False, *, Tensor[]? out=None) -> (Tensor values, Tensor indices)",
+        TOP | METHOD,
+        "Elements in order along an axis, and where they were.",
+        |a| give(sort(a.tensor(0)?, a.int(1)?, a.bool(2)?)),
+    )
+    .cost(40.0),
+    name(
+        "sort(Tensor input, *, bool? stable, int dim=-1, bool descending=False, Tensor[]? out=None) -> (Tensor values, Tensor indices)",
+        TOP | METHOD,
+        "Elements in order along an axis, and where they were.",
+        |a| give(sort(a.tensor(0)?, a.int(2)?, a.bool(3)?)),
+    )
+    .cost(40.0),
+    name("argsort(Tensor input, int dim=-1, bool descending=False, bool stable=False) -> Tensor", TOP | METHOD, "Positions that put elements in order.", |a| {
+        give(argsort(a.tensor(0)?, a.int(1)?, a.bool(2)?))
+    })
+    .cost(40.0),
+    name("msort(Tensor input, *, Tensor? out=None) -> Tensor", TOP | METHOD, "Elements in order along the first axis.", |a| give(msort(a.tensor(0)?))).cost(40.0),
+    name(
+        "topk(Tensor input, int k, int dim=-1, bool largest=True, bool sorted=True, *, Tensor[]? out=None) -> (Tensor values, Tensor indices)",
+        TOP | METHOD,
+        "The largest or smallest elements along an axis, and where they were.",
+        |a| give(topk_along(a.tensor(0)?, a.int(1)?, a.int(2)?, a.bool(3)?, a.bool(4)?)),
+    )
+    .cost(20.0),
+    name(
+        "kthvalue(Tensor input, int k, int dim=-1, bool keepdim=False, *, Tensor[]? out=None) -> (Tensor values, Tensor indices)",
+        TOP | METHOD,
+        "The k-th smallest element along an axis, and where it is.",
+        |a| give(kthvalue(a.tensor(0)?, a.int(1)?, a.int(2)?, a.bool(3)?)),
+    )
+    .cost(20.0),
+    name(
+        "unique(Tensor input, bool sorted=True, bool return_inverse=False, bool return_counts=False, int? dim=None) -> Tensor[]",
+        TOP | METHOD,
+        "The different elements, which of them each is, and how often they appear.",
+        |a| Ok(unique(a.tensor(0)?, a.int_or_none(4)?)?.output(a.bool(2)?, a.bool(3)?)),
+    )
+    .cost(40.0),
+    name(
+        "unique_consecutive(Tensor input, bool return_inverse=False, bool return_counts=False, int? dim=None) -> Tensor[]",
+        TOP | METHOD,
+        "The elements without those that equal the one before.",
+        |a| Ok(unique_consecutive(a.tensor(0)?, a.int_or_none(3)?)?.output(a.bool(1)?, a.bool(2)?)),
+    ),
+    name("bincount(Tensor input, Tensor? weights=None, int minlength=0) -> Tensor", TOP | METHOD, "How often each number appears.", |a| {
+        give(bincount(a.tensor(0)?, a.tensor_or_none(1)?, a.int(2)?))
+    }),
+];

@@ -7,6 +7,7 @@ use lampyr_runtime::{Scalar, Tensor};
 use super::operand::one;
 use super::shape::reshape_to;
 use super::support::{known, shape_error, sizes};
+use crate::names::{Entry, FUNCTIONAL, METHOD, TOP, give, name};
 
 /// `x` with `pad[0]` elements before and `pad[1]` behind on the last axis, `pad[2]` and `pad[3]` on the one before, and
 /// so on. Modes are `constant` (of `value`), `reflect`, `replicate` and `circular`; negative numbers cut off.
@@ -111,3 +112,22 @@ pub fn channel_shuffle(x: &Tensor, groups: i64) -> Result<Tensor> {
     let rest = x.shape()[2..].iter().product();
     moved(x, &[n, g, c / g, rest], &[0, 2, 1, 3], x.shape())
 }
+
+/// The names of this family.
+pub(super) const NAMES: &[Entry] = &[
+    name("pad(Tensor input, int[] pad, str mode='constant', Scalar? value=None) -> Tensor", TOP | FUNCTIONAL, "With elements put around.", |a| {
+        give(pad(a.tensor(0)?, a.ints(1)?, a.str(2)?, a.scalar_or_none(3)?))
+    }),
+    name("pad(Tensor input, int[] pad, str mode='constant', *, Scalar? value=None) -> Tensor", METHOD, "With elements put around.", |a| {
+        give(pad(a.tensor(0)?, a.ints(1)?, a.str(2)?, a.scalar_or_none(3)?))
+    }),
+    name("pixel_shuffle(Tensor input, int upscale_factor) -> Tensor", TOP | FUNCTIONAL, "Channels moved into larger planes.", |a| {
+        give(pixel_shuffle(a.tensor(0)?, a.int(1)?))
+    }),
+    name("pixel_unshuffle(Tensor input, int downscale_factor) -> Tensor", TOP | FUNCTIONAL, "Pixels moved into channels.", |a| {
+        give(pixel_unshuffle(a.tensor(0)?, a.int(1)?))
+    }),
+    name("channel_shuffle(Tensor input, int groups) -> Tensor", TOP | FUNCTIONAL, "Channels of groups taken in turns.", |a| {
+        give(channel_shuffle(a.tensor(0)?, a.int(1)?))
+    }),
+];

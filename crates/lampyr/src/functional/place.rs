@@ -9,6 +9,7 @@ use super::index::{Index, set_index};
 use super::operand::{common, one};
 use super::shape::reshape_to;
 use super::support::{constant, described, index_tensor, ints, shape_error, shaped_like, with_axis};
+use crate::names::{Entry, INPLACE, METHOD, TOP, TOP_INPLACE, give, name};
 
 fn same_dtype(x: &Tensor, values: &Tensor, name: &str) -> Result<()> {
     if x.dtype() == values.dtype() {
@@ -287,3 +288,80 @@ pub fn index_put(x: &Tensor, indices: &[Index], values: Operand, accumulate: boo
     };
     put(x, &at, &values, true)
 }
+
+fn scatter_word(x: &Tensor, dim: i64, at: &Tensor, values: Operand, reduce: &str) -> Result<Tensor> {
+    if !["add", "multiply"].contains(&reduce) {
+        return Err(Error::value(format!("reduce is `{reduce}`")).with_op("scatter").with_expected("add or multiply"));
+    }
+    scatter(x, dim, at, values, reduce)
+}
+
+/// The names of this family.
+pub(super) const NAMES: &[Entry] = &[
+    name("scatter(Tensor input, int dim, Tensor index, Tensor src) -> Tensor", TOP | METHOD | INPLACE, "With elements placed along an axis.", |a| {
+        give(scatter(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?.into(), ""))
+    }),
+    name("scatter(Tensor input, int dim, Tensor index, Scalar value) -> Tensor", TOP | METHOD | INPLACE, "With a number placed along an axis.", |a| {
+        give(scatter(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.scalar(3)?.into(), ""))
+    }),
+    name(
+        "scatter(Tensor input, int dim, Tensor index, Tensor src, *, str reduce) -> Tensor",
+        TOP | METHOD | INPLACE,
+        "With elements combined along an axis.",
+        |a| give(scatter_word(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?.into(), a.str(4)?)),
+    ),
+    name(
+        "scatter(Tensor input, int dim, Tensor index, Scalar value, *, str reduce) -> Tensor",
+        TOP | METHOD | INPLACE,
+        "With a number combined along an axis.",
+        |a| give(scatter_word(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.scalar(3)?.into(), a.str(4)?)),
+    ),
+    name("scatter_add(Tensor input, int dim, Tensor index, Tensor src) -> Tensor", TOP | METHOD | INPLACE, "With elements added along an axis.", |a| {
+        give(scatter(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?.into(), "add"))
+    }),
+    name(
+        "scatter_reduce(Tensor input, int dim, Tensor index, Tensor src, str reduce, *, bool include_self=True) -> Tensor",
+        TOP | METHOD | INPLACE,
+        "With elements combined along an axis.",
+        |a| give(scatter_reduce(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?, a.str(4)?, a.bool(5)?)),
+    ),
+    name(
+        "index_add(Tensor input, int dim, Tensor index, Tensor source, *, Scalar alpha=1) -> Tensor",
+        TOP | METHOD | INPLACE,
+        "With slices added at positions of an axis.",
+        |a| give(index_add(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?, a.scalar(4)?.into())),
+    ),
+    name("index_copy(Tensor input, int dim, Tensor index, Tensor source) -> Tensor", TOP | METHOD | INPLACE, "With slices at positions of an axis.", |a| {
+        give(index_copy(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?))
+    }),
+    name(
+        "index_reduce(Tensor input, int dim, Tensor index, Tensor source, str reduce, *, bool include_self=True) -> Tensor",
+        TOP | METHOD | INPLACE,
+        "With slices combined at positions of an axis.",
+        |a| give(index_reduce(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?, a.str(4)?, a.bool(5)?)),
+    ),
+    name("index_fill(Tensor input, int dim, Tensor index, Operand value) -> Tensor", TOP | METHOD | INPLACE, "With a number in slices of an axis.", |a| {
+        give(index_fill(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.operand(3)?))
+    }),
+    name(
+        "index_put(Tensor input, Tensor?[] indices, Tensor values, bool accumulate=False) -> Tensor",
+        TOP | METHOD | INPLACE | TOP_INPLACE,
+        "With values where an index points.",
+        |a| {
+            let all = a.optional_tensors(1)?.iter().map(|t| match t {
+                Some(t) => Index::Tensor(t.clone()),
+                None => Index::Slice(None, None, 1),
+            });
+            give(index_put(a.tensor(0)?, &all.collect::<Vec<_>>(), a.tensor(2)?.into(), a.bool(3)?))
+        },
+    ),
+    name("masked_fill(Tensor input, Tensor mask, Operand value) -> Tensor", TOP | METHOD | INPLACE, "With a number where a mask holds.", |a| {
+        give(masked_fill(a.tensor(0)?, a.tensor(1)?, a.operand(2)?))
+    }),
+    name("masked_scatter(Tensor input, Tensor mask, Tensor source) -> Tensor", TOP | METHOD | INPLACE, "With elements in turn where a mask holds.", |a| {
+        give(masked_scatter(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?))
+    }),
+    name("put(Tensor input, Tensor index, Tensor source, bool accumulate=False) -> Tensor", TOP | METHOD | INPLACE, "With values at positions of all elements in a row.", |a| {
+        give(put(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, a.bool(3)?))
+    }),
+];

@@ -8,6 +8,7 @@ use super::activation::power;
 use super::convolution::{batched, per_axis, unbatched};
 use super::operand::one;
 use super::support::{floats, known, shape_error, two};
+use crate::names::{Call, Entry, Output, FUNCTIONAL, give, name};
 
 /// Size and steps of the windows of a pooling over `n` axes.
 #[derive(Clone, Copy, Debug)]
@@ -118,3 +119,143 @@ pub fn max_unpooling(x: &Tensor, at: &Tensor, pooling: Pooling, sizes: &[i64]) -
     super::support::sizes(&wanted)?;
     unbatched(one(&op::MaxUnpool { sizes: known(&wanted) }, &[&wide, &at])?, added)
 }
+
+fn max_named(n: usize, a: &Call) -> Result<Output> {
+    let pooling = Pooling {
+        n,
+        kernel: a.ints(1)?,
+        stride: a.ints_or_none(2)?.unwrap_or_default(),
+        padding: a.ints(3)?,
+        dilation: a.ints(4)?,
+        ceil: a.bool(5)?,
+    };
+    match max_pooling(a.tensor(0)?, pooling, a.bool(6)?)? {
+        (y, Some(at)) => Ok((y, at).into()),
+        (y, None) => Ok(y.into()),
+    }
+}
+
+fn avg_named(n: usize, a: &Call) -> Result<Output> {
+    let stride = a.ints_or_none(2)?.unwrap_or_default();
+    let pooling = Pooling { n, kernel: a.ints(1)?, stride, padding: a.ints(3)?, dilation: &[1], ceil: a.bool(4)? };
+    let divisor = if n == 1 { None } else { a.int_or_none(6)? };
+    give(avg_pooling(a.tensor(0)?, pooling, a.bool(5)?, divisor))
+}
+
+fn lp_named(n: usize, a: &Call) -> Result<Output> {
+    let stride = a.ints_or_none(3)?.unwrap_or_default();
+    let pooling = Pooling { n, kernel: a.ints(2)?, stride, padding: &[0], dilation: &[1], ceil: a.bool(4)? };
+    give(lp_pooling(a.tensor(0)?, a.float(1)?, pooling))
+}
+
+fn unpool_named(n: usize, a: &Call) -> Result<Output> {
+    let stride = a.ints_or_none(3)?.unwrap_or_default();
+    let pooling = Pooling { n, kernel: a.ints(2)?, stride, padding: a.ints(4)?, dilation: &[1], ceil: false };
+    give(max_unpooling(a.tensor(0)?, a.tensor(1)?, pooling, a.ints_or_none(5)?.unwrap_or_default()))
+}
+
+/// The names of this family.
+pub(super) const NAMES: &[Entry] = &[
+    name(
+        "max_pool1d(Tensor input, int[1] kernel_size, int[1]? stride=None, int[1] padding=0, int[1] dilation=1, bool ceil_mode=False, bool return_indices=False) -> Tensor",
+        FUNCTIONAL,
+        "Largest elements in windows.",
+        |a| max_named(1, a),
+    )
+    .cost(16.0),
+    name(
+        "max_pool1d_with_indices(Tensor input, int[1] kernel_size, int[1]? stride=None, int[1] padding=0, int[1] dilation=1, bool ceil_mode=False, bool return_indices=True) -> (Tensor, Tensor)",
+        FUNCTIONAL,
+        "Largest elements in windows, and where they are.",
+        |a| max_named(1, a),
+    )
+    .cost(16.0),
+    name(
+        "avg_pool1d(Tensor input, int[1] kernel_size, int[1]? stride=None, int[1] padding=0, bool ceil_mode=False, bool count_include_pad=True) -> Tensor",
+        FUNCTIONAL,
+        "Means of windows.",
+        |a| avg_named(1, a),
+    )
+    .cost(16.0),
+    name(
+        "lp_pool1d(Tensor input, float norm_type, int[1] kernel_size, int[1]? stride=None, bool ceil_mode=False) -> Tensor",
+        FUNCTIONAL,
+        "Norms of windows.",
+        |a| lp_named(1, a),
+    )
+    .cost(32.0),
+    name(
+        "max_unpool1d(Tensor input, Tensor indices, int[1] kernel_size, int[1]? stride=None, int[1] padding=0, int[]? output_size=None) -> Tensor",
+        FUNCTIONAL,
+        "Elements put back where max pooling found them, the rest zero.",
+        |a| unpool_named(1, a),
+    ),
+    name(
+        "max_pool2d(Tensor input, int[1] kernel_size, int[1]? stride=None, int[1] padding=0, int[1] dilation=1, bool ceil_mode=False, bool return_indices=False) -> Tensor",
+        FUNCTIONAL,
+        "Largest elements in windows.",
+        |a| max_named(2, a),
+    )
+    .cost(16.0),
+    name(
+        "max_pool2d_with_indices(Tensor input, int[1] kernel_size, int[1]? stride=None, int[1] padding=0, int[1] dilation=1, bool ceil_mode=False, bool return_indices=True) -> (Tensor, Tensor)",
+        FUNCTIONAL,
+        "Largest elements in windows, and where they are.",
+        |a| max_named(2, a),
+    )
+    .cost(16.0),
+    name(
+        "avg_pool2d(Tensor input, int[1] kernel_size, int[1]? stride=None, int[1] padding=0, bool ceil_mode=False, bool count_include_pad=True, int? divisor_override=None) -> Tensor",
+        FUNCTIONAL,
+        "Means of windows.",
+        |a| avg_named(2, a),
+    )
+    .cost(16.0),
+    name(
+        "lp_pool2d(Tensor input, float norm_type, int[1] kernel_size, int[1]? stride=None, bool ceil_mode=False) -> Tensor",
+        FUNCTIONAL,
+        "Norms of windows.",
+        |a| lp_named(2, a),
+    )
+    .cost(32.0),
+    name(
+        "max_unpool2d(Tensor input, Tensor indices, int[1] kernel_size, int[1]? stride=None, int[1] padding=0, int[]? output_size=None) -> Tensor",
+        FUNCTIONAL,
+        "Elements put back where max pooling found them, the rest zero.",
+        |a| unpool_named(2, a),
+    ),
+    name(
+        "max_pool3d(Tensor input, int[1] kernel_size, int[1]? stride=None, int[1] padding=0, int[1] dilation=1, bool ceil_mode=False, bool return_indices=False) -> Tensor",
+        FUNCTIONAL,
+        "Largest elements in windows.",
+        |a| max_named(3, a),
+    )
+    .cost(16.0),
+    name(
+        "max_pool3d_with_indices(Tensor input, int[1] kernel_size, int[1]? stride=None, int[1] padding=0, int[1] dilation=1, bool ceil_mode=False, bool return_indices=True) -> (Tensor, Tensor)",
+        FUNCTIONAL,
+        "Largest elements in windows, and where they are.",
+        |a| max_named(3, a),
+    )
+    .cost(16.0),
+    name(
+        "avg_pool3d(Tensor input, int[1] kernel_size, int[1]? stride=None, int[1] padding=0, bool ceil_mode=False, bool count_include_pad=True, int? divisor_override=None) -> Tensor",
+        FUNCTIONAL,
+        "Means of windows.",
+        |a| avg_named(3, a),
+    )
+    .cost(16.0),
+    name(
+        "lp_pool3d(Tensor input, float norm_type, int[1] kernel_size, int[1]? stride=None, bool ceil_mode=False) -> Tensor",
+        FUNCTIONAL,
+        "Norms of windows.",
+        |a| lp_named(3, a),
+    )
+    .cost(32.0),
+    name(
+        "max_unpool3d(Tensor input, Tensor indices, int[1] kernel_size, int[1]? stride=None, int[1] padding=0, int[]? output_size=None) -> Tensor",
+        FUNCTIONAL,
+        "Elements put back where max pooling found them, the rest zero.",
+        |a| unpool_named(3, a),
+    ),
+];

@@ -10,6 +10,7 @@ use super::rearrange::roll;
 use super::shape::{reshape_to, unsqueeze};
 use super::support::{described, shape_error};
 use super::views::diagonal;
+use crate::names::{Entry, FUNCTIONAL, INPLACE, METHOD, TOP, give, name};
 
 fn same_dtype(name: &str, tensors: &[&Tensor]) -> Result<()> {
     let Some(first) = tensors.first() else { return Ok(()) };
@@ -292,3 +293,107 @@ pub fn bilinear(x: &Tensor, y: &Tensor, weight: &Tensor, bias: Option<&Tensor>) 
     let made = reshape_to(&made, &[&x.shape()[..x.rank() - 1], &[o]].concat())?;
     bias.map_or(Ok(made.clone()), |b| made.add(b))
 }
+
+/// The names of this family.
+pub(super) const NAMES: &[Entry] = &[
+    name("matmul(Tensor input, Tensor other, *, Tensor? out=None) -> Tensor", TOP | METHOD, "Matrix product.", |a| {
+        give(matrix_product(a.tensor(0)?, a.tensor(1)?))
+    })
+    .cost(64.0),
+    name("mm(Tensor input, Tensor mat2, *, Tensor? out=None) -> Tensor", TOP | METHOD, "Product of two matrices.", |a| {
+        give(mm(a.tensor(0)?, a.tensor(1)?))
+    })
+    .cost(64.0),
+    name("bmm(Tensor input, Tensor mat2, *, Tensor? out=None) -> Tensor", TOP | METHOD, "Products of batches of matrices.", |a| {
+        give(bmm(a.tensor(0)?, a.tensor(1)?))
+    })
+    .cost(64.0),
+    name("mv(Tensor input, Tensor vec, *, Tensor? out=None) -> Tensor", TOP | METHOD, "Product of a matrix and a vector.", |a| {
+        give(mv(a.tensor(0)?, a.tensor(1)?))
+    }),
+    name("dot(Tensor input, Tensor tensor, *, Tensor? out=None) -> Tensor", TOP | METHOD, "Sum of products of two vectors.", |a| {
+        give(dot(a.tensor(0)?, a.tensor(1)?))
+    }),
+    name("vdot(Tensor input, Tensor other, *, Tensor? out=None) -> Tensor", TOP | METHOD, "Sum of products of two vectors.", |a| {
+        give(dot(a.tensor(0)?, a.tensor(1)?))
+    }),
+    name("inner(Tensor input, Tensor other, *, Tensor? out=None) -> Tensor", TOP | METHOD, "Sums of products over the last axes.", |a| {
+        give(inner(a.tensor(0)?, a.tensor(1)?))
+    }),
+    name("outer(Tensor input, Tensor vec2, *, Tensor? out=None) -> Tensor", TOP | METHOD, "All products of two vectors.", |a| {
+        give(outer(a.tensor(0)?, a.tensor(1)?))
+    })
+    .also(&["ger"]),
+    name(
+        "addmm(Tensor input, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1, Tensor? out=None) -> Tensor",
+        TOP | METHOD | INPLACE,
+        "`beta * input + alpha * (mat1 @ mat2)`",
+        |a| give(addmm(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, a.scalar(3)?, a.scalar(4)?)),
+    )
+    .cost(64.0),
+    name(
+        "addmv(Tensor input, Tensor mat, Tensor vec, *, Scalar beta=1, Scalar alpha=1, Tensor? out=None) -> Tensor",
+        TOP | METHOD | INPLACE,
+        "`beta * input + alpha * (mat @ vec)`",
+        |a| give(addmv(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, a.scalar(3)?, a.scalar(4)?)),
+    ),
+    name(
+        "addr(Tensor input, Tensor vec1, Tensor vec2, *, Scalar beta=1, Scalar alpha=1, Tensor? out=None) -> Tensor",
+        TOP | METHOD | INPLACE,
+        "`beta * input + alpha * outer(vec1, vec2)`",
+        |a| give(addr(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, a.scalar(3)?, a.scalar(4)?)),
+    ),
+    name(
+        "baddbmm(Tensor input, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1, Tensor? out=None) -> Tensor",
+        TOP | METHOD | INPLACE,
+        "`beta * input + alpha * (batch1 @ batch2)`",
+        |a| give(baddbmm(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, a.scalar(3)?, a.scalar(4)?)),
+    )
+    .cost(64.0),
+    name(
+        "addbmm(Tensor input, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1, Tensor? out=None) -> Tensor",
+        TOP | METHOD | INPLACE,
+        "`beta * input + alpha * sum(batch1 @ batch2)`",
+        |a| give(addbmm(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, a.scalar(3)?, a.scalar(4)?)),
+    )
+    .cost(64.0),
+    name("tensordot(Tensor a, Tensor b, int dims=2, *, Tensor? out=None) -> Tensor", TOP, "Sums of products over axes.", |a| {
+        let (x, n) = (a.tensor(0)?, a.int(2)?);
+        if n < 0 || n > x.rank() as i64 {
+            return Err(Error::value(format!("{n} axes")).with_expected("0 or more, at most as many as there are"));
+        }
+        give(tensordot(x, a.tensor(1)?, &(-n..0).collect::<Vec<_>>(), &(0..n).collect::<Vec<_>>()))
+    })
+    .cost(64.0),
+    name("kron(Tensor input, Tensor other, *, Tensor? out=None) -> Tensor", TOP | METHOD, "Every element of one times all of the other.", |a| {
+        give(kron(a.tensor(0)?, a.tensor(1)?))
+    }),
+    name("chain_matmul(Tensor[]... matrices) -> Tensor", TOP, "Product of several matrices.", |a| give(chain_matmul(a.tensors(0)?))),
+    name("cross(Tensor input, Tensor other, int? dim=None, *, Tensor? out=None) -> Tensor", TOP | METHOD, "Cross products of vectors of three elements.", |a| {
+        give(cross(a.tensor(0)?, a.tensor(1)?, a.int_or_none(2)?))
+    }),
+    name("trace(Tensor input) -> Tensor", TOP | METHOD, "Sum of the diagonal of a matrix.", |a| give(trace(a.tensor(0)?))),
+    name("einsum(str equation, Tensor[] operands) -> Tensor", TOP, "Sums of products that an equation names.", |a| {
+        give(einsum(a.str(0)?, a.tensors(1)?))
+    })
+    .cost(64.0),
+    name("einsum(str equation, Tensor op0) -> Tensor", TOP, "Sums of products that an equation names.", |a| {
+        give(einsum(a.str(0)?, &[a.tensor(1)?.clone()]))
+    }),
+    name("einsum(str equation, Tensor op0, Tensor op1) -> Tensor", TOP, "Sums of products that an equation names.", |a| {
+        give(einsum(a.str(0)?, &[a.tensor(1)?.clone(), a.tensor(2)?.clone()]))
+    })
+    .cost(64.0),
+    name("einsum(str equation, Tensor op0, Tensor op1, Tensor op2) -> Tensor", TOP, "Sums of products that an equation names.", |a| {
+        give(einsum(a.str(0)?, &[a.tensor(1)?.clone(), a.tensor(2)?.clone(), a.tensor(3)?.clone()]))
+    })
+    .cost(64.0),
+    name("linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor", FUNCTIONAL, "`input @ weight.T + bias`", |a| {
+        give(linear(a.tensor(0)?, a.tensor(1)?, a.tensor_or_none(2)?))
+    })
+    .cost(64.0),
+    name("bilinear(Tensor input1, Tensor input2, Tensor weight, Tensor? bias=None) -> Tensor", FUNCTIONAL, "`input1 weight input2 + bias`", |a| {
+        give(bilinear(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, a.tensor_or_none(3)?))
+    })
+    .cost(64.0),
+];

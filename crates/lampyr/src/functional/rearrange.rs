@@ -8,6 +8,7 @@ use lampyr_runtime::Tensor;
 use super::operand::one;
 use super::shape::reshape_to;
 use super::support::{index_tensor, ints, known, shape_error, sizes};
+use crate::names::{Entry, INPLACE, METHOD, TOP, give, name};
 
 /// `x` repeated `times[i]` times along axis `i`; new axes come first.
 pub fn repeat(x: &Tensor, times: &[i64]) -> Result<Tensor> {
@@ -144,3 +145,45 @@ pub fn triangle(x: &Tensor, diagonal: i64, upper: bool) -> Result<Tensor> {
     }
     one(&op::Trilu { upper, k: Dim::Known(diagonal) }, &[x])
 }
+
+/// The names of this family.
+pub(super) const NAMES: &[Entry] = &[
+    name("repeat(Tensor input, int[] repeats) -> Tensor", TOP | METHOD, "Repeated along every axis.", |a| give(repeat(a.tensor(0)?, a.ints(1)?))),
+    name("tile(Tensor input, int[] dims) -> Tensor", TOP | METHOD, "Repeated along every axis.", |a| give(tile(a.tensor(0)?, a.ints(1)?))),
+    name(
+        "repeat_interleave(Tensor input, int repeats, int? dim=None, *, int? output_size=None) -> Tensor",
+        TOP | METHOD,
+        "Every element several times.",
+        |a| {
+            let x = a.tensor(0)?;
+            let times = ints(&[a.int(1)?], &[], x.device())?;
+            give(repeat_interleave(x, &times, a.int_or_none(2)?, a.int_or_none(3)?))
+        },
+    ),
+    name(
+        "repeat_interleave(Tensor input, Tensor repeats, int? dim=None, *, int? output_size=None) -> Tensor",
+        TOP | METHOD,
+        "Every element several times.",
+        |a| give(repeat_interleave(a.tensor(0)?, a.tensor(1)?, a.int_or_none(2)?, a.int_or_none(3)?)),
+    ),
+    name("repeat_interleave(Tensor repeats, *, int? output_size=None) -> Tensor", TOP, "Every position as often as its number says.", |a| {
+        let times = a.tensor(0)?;
+        let all = super::support::counting(times.len(), times.device())?;
+        give(repeat_interleave(&all, times, Some(0), a.int_or_none(1)?))
+    }),
+    name("flip(Tensor input, int[1] dims) -> Tensor", TOP | METHOD, "Axes in reverse order.", |a| give(flip(a.tensor(0)?, a.ints(1)?))),
+    name("fliplr(Tensor input) -> Tensor", TOP | METHOD, "Columns in reverse order.", |a| give(fliplr(a.tensor(0)?))),
+    name("flipud(Tensor input) -> Tensor", TOP | METHOD, "Rows in reverse order.", |a| give(flipud(a.tensor(0)?))),
+    name("roll(Tensor input, int[1] shifts, int[1] dims=[]) -> Tensor", TOP | METHOD, "Elements moved along axes, round the end.", |a| {
+        give(roll(a.tensor(0)?, a.ints(1)?, a.ints(2)?))
+    }),
+    name("rot90(Tensor input, int k=1, int[] dims=[0, 1]) -> Tensor", TOP | METHOD, "Turned by quarters in a plane.", |a| {
+        give(rot90(a.tensor(0)?, a.int(1)?, a.ints(2)?))
+    }),
+    name("tril(Tensor input, int diagonal=0, *, Tensor? out=None) -> Tensor", TOP | METHOD | INPLACE, "Lower triangles, the rest zero.", |a| {
+        give(triangle(a.tensor(0)?, a.int(1)?, false))
+    }),
+    name("triu(Tensor input, int diagonal=0, *, Tensor? out=None) -> Tensor", TOP | METHOD | INPLACE, "Upper triangles, the rest zero.", |a| {
+        give(triangle(a.tensor(0)?, a.int(1)?, true))
+    }),
+];

@@ -9,6 +9,7 @@ use super::convolution::per_axis;
 use super::operand::one;
 use super::shape::{reshape_to, unsqueeze};
 use super::support::{floats, known, shape_error, sizes};
+use crate::names::{Entry, FUNCTIONAL, give, name};
 
 /// What [`interpolate`] takes besides the images.
 #[derive(Clone, Copy, Debug)]
@@ -229,3 +230,53 @@ pub fn fold(x: &Tensor, size: &[i64], windows: Windows) -> Result<Tensor> {
     let made = one(&fold, &[&wide])?;
     if x.rank() == 2 { reshape_to(&made, &made.shape()[1..].to_vec()) } else { Ok(made) }
 }
+
+/// The names of this family.
+pub(super) const NAMES: &[Entry] = &[
+    name(
+        "interpolate(Tensor input, int[1]? size=None, float[1]? scale_factor=None, str mode='nearest', bool? align_corners=None, bool? recompute_scale_factor=None, bool antialias=False) -> Tensor",
+        FUNCTIONAL,
+        "Images of other sizes.",
+        |a| {
+            let options = Interpolation {
+                size: a.ints_or_none(1)?,
+                scale: a.floats_or_none(2)?,
+                mode: a.str(3)?,
+                align_corners: a.bool_or_none(4)?,
+                recompute: a.bool_or_none(5)? == Some(true),
+                antialias: a.bool(6)?,
+            };
+            give(interpolate(a.tensor(0)?, options))
+        },
+    )
+    .also(&["upsample"])
+    .cost(32.0),
+    name(
+        "grid_sample(Tensor input, Tensor grid, str mode='bilinear', str padding_mode='zeros', bool? align_corners=None) -> Tensor",
+        FUNCTIONAL,
+        "Elements of images at given points.",
+        |a| give(grid_sample(a.tensor(0)?, a.tensor(1)?, a.str(2)?, a.str(3)?, a.bool_or_none(4)? == Some(true))),
+    )
+    .cost(32.0),
+    name("affine_grid(Tensor theta, int[] size, bool? align_corners=None) -> Tensor", FUNCTIONAL, "Points of images under affine maps.", |a| {
+        give(affine_grid(a.tensor(0)?, a.ints(1)?, a.bool_or_none(2)? == Some(true)))
+    }),
+    name(
+        "unfold(Tensor input, int[1] kernel_size, int[1] dilation=1, int[1] padding=0, int[1] stride=1) -> Tensor",
+        FUNCTIONAL,
+        "Windows of images as columns.",
+        |a| {
+            let windows = Windows { kernel: a.ints(1)?, dilation: a.ints(2)?, padding: a.ints(3)?, stride: a.ints(4)? };
+            give(unfold(a.tensor(0)?, windows))
+        },
+    ),
+    name(
+        "fold(Tensor input, int[1] output_size, int[1] kernel_size, int[1] dilation=1, int[1] padding=0, int[1] stride=1) -> Tensor",
+        FUNCTIONAL,
+        "Images from columns, added up where windows overlap.",
+        |a| {
+            let windows = Windows { kernel: a.ints(2)?, dilation: a.ints(3)?, padding: a.ints(4)?, stride: a.ints(5)? };
+            give(fold(a.tensor(0)?, a.ints(1)?, windows))
+        },
+    ),
+];

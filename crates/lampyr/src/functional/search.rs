@@ -8,6 +8,7 @@ use lampyr_runtime::{Operand, Tensor};
 
 use super::operand::common;
 use super::support::{described, floats, ints, shape_error};
+use crate::names::{Entry, METHOD, TOP, give, name};
 
 /// How [`searchsorted`] answers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -138,3 +139,43 @@ pub fn bucketize(values: Operand, boundaries: &Tensor, narrow: bool, right: bool
     }
     searchsorted(boundaries, values, Search { narrow, right, sorter: None })
 }
+
+/// Whether places behind equal elements are meant.
+fn side(right: bool, side: Option<&str>, given: bool) -> Result<bool> {
+    match side {
+        None => Ok(right),
+        Some("left") if !(given && right) => Ok(false),
+        Some("right") => Ok(true),
+        Some(other) => Err(Error::value(format!("side is `{other}`, right is {right}"))
+            .with_op("searchsorted")
+            .with_expected("side `left` or `right`, not against `right`")),
+    }
+}
+
+/// The names of this family.
+pub(super) const NAMES: &[Entry] = &[
+    name(
+        "searchsorted(Tensor sorted_sequence, Operand input, *, bool out_int32=False, bool right=False, str? side=None, Tensor? sorter=None, Tensor? out=None) -> Tensor",
+        TOP,
+        "Where elements go into a sorted sequence.",
+        |a| {
+            let right = side(a.bool(3)?, a.str_or_none(4)?, a.given(3))?;
+            give(searchsorted(a.tensor(0)?, a.operand(1)?, Search { narrow: a.bool(2)?, right, sorter: a.tensor_or_none(5)? }))
+        },
+    ),
+    name(
+        "bucketize(Operand input, Tensor boundaries, *, bool out_int32=False, bool right=False, Tensor? out=None) -> Tensor",
+        TOP,
+        "Between which boundaries elements lie.",
+        |a| give(bucketize(a.operand(0)?, a.tensor(1)?, a.bool(2)?, a.bool(3)?)),
+    ),
+    name("histc(Tensor input, int bins=100, float min=0, float max=0, *, Tensor? out=None) -> Tensor", TOP | METHOD, "How many elements lie in each of equal parts of a range.", |a| {
+        give(histc(a.tensor(0)?, a.int(1)?, a.float(2)?, a.float(3)?))
+    }),
+    name(
+        "isin(Operand elements, Operand test_elements, *, bool assume_unique=False, bool invert=False, Tensor? out=None) -> Tensor",
+        TOP,
+        "Which elements are among others.",
+        |a| give(isin(a.operand(0)?, a.operand(1)?, a.bool(3)?)),
+    ),
+];

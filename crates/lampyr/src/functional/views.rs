@@ -6,8 +6,9 @@ use lampyr_ops::common::{axes, axis};
 use lampyr_runtime::Tensor;
 
 use super::operand::one;
-use super::shape::{expand_keeping, reshape_to, unsqueeze, view};
+use super::shape::{expand_keeping, flatten, reshape_to, squeeze, unsqueeze, view};
 use super::support::{shape_error, sizes, with_axis};
+use crate::names::{Entry, INPLACE, METHOD, TOP, give, name};
 
 /// Axis `dim` as several of sizes `shape`, of which one may be -1.
 pub fn unflatten(x: &Tensor, dim: i64, shape: &[i64]) -> Result<Tensor> {
@@ -195,3 +196,129 @@ pub fn atleast_3d(x: &Tensor) -> Result<Tensor> {
         _ => Ok(x.clone()),
     }
 }
+
+/// Axes in another order.
+///
+/// # Errors
+/// When they are not each of the tensor's axes once.
+fn permuted(x: &Tensor, order: &[i64]) -> Result<Tensor> {
+    if order.len() != x.rank() {
+        return Err(shape_error("permute", format!("an order {order:?} of {} axes", x.rank()), &[x])
+            .with_expected("every axis once"));
+    }
+    x.permute(order)
+}
+
+fn transposed(x: &Tensor, first: i64, second: i64) -> Result<Tensor> {
+    if x.rank() == 0 {
+        axis(first, 1).and(axis(second, 1))?;
+        return reshape_to(x, &[]);
+    }
+    x.transpose(first, second)
+}
+
+/// The number that a tensor of integers without axes holds.
+fn whole(x: &Tensor) -> Result<i64> {
+    match x.to_host()?.to_i64().as_slice() {
+        [i] if x.dtype().is_integer() => Ok(*i),
+        _ => Err(shape_error("narrow", "the start is not one integer", &[x])),
+    }
+}
+
+/// The names of this family.
+pub(super) const NAMES: &[Entry] = &[
+    name("reshape(Tensor input, int[] shape) -> Tensor", TOP | METHOD, "The same elements in another shape; one size may be -1.", |a| {
+        give(a.tensor(0)?.reshape(a.ints(1)?))
+    }),
+    name("view(Tensor input, int[] size) -> Tensor", TOP | METHOD, "The same elements in another shape, never a copy.", |a| {
+        give(view(a.tensor(0)?, a.ints(1)?))
+    }),
+    name("permute(Tensor input, int[] dims) -> Tensor", TOP | METHOD, "Axes in another order; a view.", |a| {
+        give(permuted(a.tensor(0)?, a.ints(1)?))
+    }),
+    name("transpose(Tensor input, int dim0, int dim1) -> Tensor", TOP | METHOD | INPLACE, "Two axes exchanged; a view.", |a| {
+        give(transposed(a.tensor(0)?, a.int(1)?, a.int(2)?))
+    })
+    .also(&["swapdims"]),
+    name("swapaxes(Tensor input, int axis0, int axis1) -> Tensor", TOP | METHOD | INPLACE, "Two axes exchanged; a view.", |a| {
+        give(transposed(a.tensor(0)?, a.int(1)?, a.int(2)?))
+    }),
+    name("squeeze(Tensor input) -> Tensor", TOP | METHOD, "Without axes of size 1; a view.", |a| give(squeeze(a.tensor(0)?, None))),
+    name("squeeze(Tensor input, int dim) -> Tensor", TOP | METHOD, "Without axes of size 1; a view.", |a| {
+        give(squeeze_axes(a.tensor(0)?, &[a.int(1)?]))
+    }),
+    name("squeeze(Tensor input, int[] dim) -> Tensor", TOP | METHOD, "Without axes of size 1; a view.", |a| {
+        give(squeeze_axes(a.tensor(0)?, a.ints(1)?))
+    }),
+    name("unsqueeze(Tensor input, int dim) -> Tensor", TOP | METHOD, "With an axis of size 1; a view.", |a| {
+        give(unsqueeze(a.tensor(0)?, a.int(1)?))
+    })
+    .also(&["expand_dims"]),
+    name("flatten(Tensor input, int start_dim=0, int end_dim=-1) -> Tensor", TOP | METHOD, "Several axes as one.", |a| {
+        give(flatten(a.tensor(0)?, a.int(1)?, a.int(2)?))
+    }),
+    name("unflatten(Tensor input, int dim, int[] sizes) -> Tensor", TOP | METHOD, "One axis as several; a view.", |a| {
+        give(unflatten(a.tensor(0)?, a.int(1)?, a.ints(2)?))
+    }),
+    name("movedim(Tensor input, int[1] source, int[1] destination) -> Tensor", TOP | METHOD, "Axes moved to other places; a view.", |a| {
+        give(movedim(a.tensor(0)?, a.ints(1)?, a.ints(2)?))
+    })
+    .also(&["moveaxis"]),
+    name("t(Tensor input) -> Tensor", TOP | METHOD, "Rows and columns exchanged; a view.", |a| give(t(a.tensor(0)?))),
+    name("adjoint(Tensor input) -> Tensor", TOP | METHOD, "The last two axes exchanged; a view.", |a| give(adjoint(a.tensor(0)?))),
+    name("expand(Tensor input, int[] size) -> Tensor", TOP | METHOD, "A view broadcast to a shape; -1 keeps a size.", |a| {
+        give(expand_keeping(a.tensor(0)?, a.ints(1)?))
+    }),
+    name("expand_as(Tensor input, Tensor other) -> Tensor", METHOD, "A view broadcast to the shape of another tensor.", |a| {
+        give(expand_as(a.tensor(0)?, a.tensor(1)?))
+    }),
+    name("broadcast_to(Tensor input, int[] size) -> Tensor", TOP | METHOD, "A view broadcast to a shape.", |a| {
+        give(broadcast_to(a.tensor(0)?, a.ints(1)?))
+    }),
+    name("broadcast_tensors(Tensor[]... tensors) -> Tensor[]", TOP, "All tensors as views of one shape.", |a| {
+        give(broadcast_tensors(a.tensors(0)?))
+    }),
+    name("ravel(Tensor input) -> Tensor", TOP | METHOD, "All elements as a vector.", |a| give(ravel(a.tensor(0)?))),
+    name("reshape_as(Tensor input, Tensor other) -> Tensor", METHOD, "In the shape of another tensor.", |a| {
+        give(reshape_as(a.tensor(0)?, a.tensor(1)?))
+    }),
+    name("view_as(Tensor input, Tensor other) -> Tensor", METHOD, "A view in the shape of another tensor.", |a| {
+        give(view_as(a.tensor(0)?, a.tensor(1)?))
+    }),
+    name("narrow(Tensor input, int dim, int start, int length) -> Tensor", TOP | METHOD, "Some elements of one axis; a view.", |a| {
+        give(narrow(a.tensor(0)?, a.int(1)?, a.int(2)?, a.int(3)?))
+    }),
+    name("narrow(Tensor input, int dim, Tensor start, int length) -> Tensor", TOP | METHOD, "Some elements of one axis; a view.", |a| {
+        give(narrow(a.tensor(0)?, a.int(1)?, whole(a.tensor(2)?)?, a.int(3)?))
+    }),
+    name("select(Tensor input, int dim, int index) -> Tensor", TOP | METHOD, "One slice of an axis, without it; a view.", |a| {
+        give(a.tensor(0)?.select(a.int(1)?, a.int(2)?))
+    }),
+    name(
+        "diagonal(Tensor input, int offset=0, int dim1=0, int dim2=1) -> Tensor",
+        TOP | METHOD,
+        "The diagonal of two axes as the last axis; a view.",
+        |a| give(diagonal(a.tensor(0)?, a.int(1)?, a.int(2)?, a.int(3)?)),
+    ),
+    name("unfold(Tensor input, int dimension, int size, int step) -> Tensor", METHOD, "Windows of an axis as a new last axis; a view.", |a| {
+        give(unfold_axis(a.tensor(0)?, a.int(1)?, a.int(2)?, a.int(3)?))
+    }),
+    name(
+        "as_strided(Tensor input, int[] size, int[] stride, int? storage_offset=None) -> Tensor",
+        TOP | METHOD,
+        "A view with given sizes and steps over the memory of a tensor.",
+        |a| give(as_strided(a.tensor(0)?, a.ints(1)?, a.ints(2)?, a.int_or_none(3)?)),
+    ),
+    name("atleast_1d(Tensor input) -> Tensor", TOP, "With at least one axis.", |a| give(atleast_1d(a.tensor(0)?))),
+    name("atleast_1d(Tensor[]... tensors) -> Tensor[]", TOP, "With at least one axis.", |a| {
+        give(a.tensors(0)?.iter().map(atleast_1d).collect::<Result<Vec<_>>>())
+    }),
+    name("atleast_2d(Tensor input) -> Tensor", TOP, "With at least two axes.", |a| give(atleast_2d(a.tensor(0)?))),
+    name("atleast_2d(Tensor[]... tensors) -> Tensor[]", TOP, "With at least two axes.", |a| {
+        give(a.tensors(0)?.iter().map(atleast_2d).collect::<Result<Vec<_>>>())
+    }),
+    name("atleast_3d(Tensor input) -> Tensor", TOP, "With at least three axes.", |a| give(atleast_3d(a.tensor(0)?))),
+    name("atleast_3d(Tensor[]... tensors) -> Tensor[]", TOP, "With at least three axes.", |a| {
+        give(a.tensors(0)?.iter().map(atleast_3d).collect::<Result<Vec<_>>>())
+    }),
+];
