@@ -8,6 +8,7 @@ use lampyr_runtime::{Scalar, Tensor, is_grad_enabled};
 
 use super::operand::one;
 use super::support::{constant, floats, joined, shape_error};
+use super::unary::relu;
 use crate::names::{Entry, FUNCTIONAL, FUNCTIONAL_INPLACE, METHOD, TOP, TOP_INPLACE, give, name};
 
 fn number(value: Scalar, like: &Tensor) -> Result<Tensor> {
@@ -39,14 +40,6 @@ pub fn hardtanh(x: &Tensor, low: f64, high: f64) -> Result<Tensor> {
 /// `min(max(x, 0), 6)`
 pub fn relu6(x: &Tensor) -> Result<Tensor> {
     hardtanh(x, 0.0, 6.0)
-}
-
-/// `max(x, 0)`
-pub fn relu(x: &Tensor) -> Result<Tensor> {
-    if x.dtype() == DType::Bool {
-        return Err(Error::dtype("relu of bool").with_op("relu").with_expected("numbers"));
-    }
-    x.relu()
 }
 
 /// `x` above `threshold`, else `value`.
@@ -228,7 +221,9 @@ pub fn celu(x: &Tensor, alpha: f64) -> Result<Tensor> {
 /// Gaussian error linear unit; `approximate` is `none` or `tanh`.
 pub fn gelu(x: &Tensor, approximate: &str) -> Result<Tensor> {
     if !["none", "tanh"].contains(&approximate) {
-        return Err(Error::value(format!("approximate is `{approximate}`")).with_op("gelu").with_expected("none or tanh"));
+        return Err(Error::value(format!("approximate is `{approximate}`"))
+            .with_op("gelu")
+            .with_expected("none or tanh"));
     }
     strict(&op::Gelu { approximate: approximate.to_string() }, x)
 }
@@ -248,6 +243,14 @@ pub(super) const NAMES: &[Entry] = &[
     name("selu(Tensor input, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "Scaled exponential linear unit.", |a| give(strict(&op::Selu { alpha: SELU_ALPHA, gamma: SELU_GAMMA }, a.tensor(0)?))).cost(8.0),
     name("selu(Tensor input) -> Tensor", TOP | METHOD | TOP_INPLACE, "Scaled exponential linear unit.", |a| give(strict(&op::Selu { alpha: SELU_ALPHA, gamma: SELU_GAMMA }, a.tensor(0)?))).cost(8.0),
     name("celu(Tensor input, float alpha=1.0, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "`alpha * (exp(input / alpha) - 1)` of negative elements.", |a| give(celu(a.tensor(0)?, a.float(1)?))).cost(8.0),
+    name("fused_linear_relu(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor", FUNCTIONAL, "`relu(linear(input, weight, bias))`", |a| {
+        give(relu(&super::linear(a.tensor(0)?, a.tensor(1)?, a.tensor_or_none(2)?)?))
+    })
+    .cost(64.0),
+    name("fused_linear_gelu(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor", FUNCTIONAL, "`gelu(linear(input, weight, bias))`", |a| {
+        give(gelu(&super::linear(a.tensor(0)?, a.tensor(1)?, a.tensor_or_none(2)?)?, "none"))
+    })
+    .cost(64.0),
     name("gelu(Tensor input, *, str approximate='none') -> Tensor", TOP | METHOD | FUNCTIONAL, "Gaussian error linear unit.", |a| {
         give(gelu(a.tensor(0)?, a.str(1)?))
     })

@@ -10,7 +10,7 @@ use super::operand::one;
 use super::pooling::{Pooling, avg_pooling, max_pooling};
 use super::shape::reshape_to;
 use super::support::{floats, ints, shape_error, sizes, two};
-use crate::names::{Call, Entry, Output, FUNCTIONAL, give, name};
+use crate::names::{Call, Entry, FUNCTIONAL, Output, give, name};
 
 /// The wanted sizes, with those of `x` for -1.
 fn wanted(x: &Tensor, n: usize, output: &[Option<i64>], name: &str) -> Result<Vec<usize>> {
@@ -131,9 +131,12 @@ fn max_named(n: usize, a: &Call) -> Result<Output> {
 
 /// The names of this family.
 pub(super) const NAMES: &[Entry] = &[
-    name("adaptive_avg_pool1d(Tensor input, int[1] output_size) -> Tensor", FUNCTIONAL, "Means of as many windows as asked for.", |a| {
-        give(adaptive_avg_pooling(1, a.tensor(0)?, &wished(a.ints(1)?)))
-    })
+    name(
+        "adaptive_avg_pool1d(Tensor input, int[1] output_size) -> Tensor",
+        FUNCTIONAL,
+        "Means of as many windows as asked for.",
+        |a| give(adaptive_avg_pooling(1, a.tensor(0)?, &wished(a.ints(1)?))),
+    )
     .cost(16.0),
     name(
         "adaptive_max_pool1d(Tensor input, int[1] output_size, bool return_indices=False) -> Tensor",
@@ -142,9 +145,12 @@ pub(super) const NAMES: &[Entry] = &[
         |a| max_named(1, a),
     )
     .cost(16.0),
-    name("adaptive_avg_pool2d(Tensor input, int[1] output_size) -> Tensor", FUNCTIONAL, "Means of as many windows as asked for.", |a| {
-        give(adaptive_avg_pooling(2, a.tensor(0)?, &wished(a.ints(1)?)))
-    })
+    name(
+        "adaptive_avg_pool2d(Tensor input, int[1] output_size) -> Tensor",
+        FUNCTIONAL,
+        "Means of as many windows as asked for.",
+        |a| give(adaptive_avg_pooling(2, a.tensor(0)?, &wished(a.ints(1)?))),
+    )
     .cost(16.0),
     name(
         "adaptive_max_pool2d(Tensor input, int[1] output_size, bool return_indices=False) -> Tensor",
@@ -153,9 +159,12 @@ pub(super) const NAMES: &[Entry] = &[
         |a| max_named(2, a),
     )
     .cost(16.0),
-    name("adaptive_avg_pool3d(Tensor input, int[1] output_size) -> Tensor", FUNCTIONAL, "Means of as many windows as asked for.", |a| {
-        give(adaptive_avg_pooling(3, a.tensor(0)?, &wished(a.ints(1)?)))
-    })
+    name(
+        "adaptive_avg_pool3d(Tensor input, int[1] output_size) -> Tensor",
+        FUNCTIONAL,
+        "Means of as many windows as asked for.",
+        |a| give(adaptive_avg_pooling(3, a.tensor(0)?, &wished(a.ints(1)?))),
+    )
     .cost(16.0),
     name(
         "adaptive_max_pool3d(Tensor input, int[1] output_size, bool return_indices=False) -> Tensor",

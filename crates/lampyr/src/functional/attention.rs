@@ -9,7 +9,7 @@ use super::operand::one;
 use super::products::linear;
 use super::shape::{reshape_to, unsqueeze};
 use super::support::{constant, floats, shape_error, zeros};
-use crate::names::{Call, Entry, Output, FUNCTIONAL, give, name};
+use crate::names::{Call, Entry, FUNCTIONAL, Output, give, name};
 
 /// What [`attention`] takes besides queries, keys and values.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,7 +38,9 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: Attention) -> Resu
         return Err(shape_error(name, "a tensor has less than 2 axes", &[q, k, v]));
     }
     if let Some(m) = mask.filter(|m| m.dtype() != DType::Bool && m.dtype() != q.dtype()) {
-        return Err(Error::dtype(format!("the mask is {}", m.dtype())).with_op(name).with_expected(format!("bool or {}", q.dtype())));
+        return Err(Error::dtype(format!("the mask is {}", m.dtype()))
+            .with_op(name)
+            .with_expected(format!("bool or {}", q.dtype())));
     }
     let heads = |t: &Tensor| t.rank().checked_sub(3).and_then(|a| t.shape().get(a).copied());
     let batch = |t: &Tensor| t.shape()[..t.rank().saturating_sub(3)].to_vec();
@@ -155,7 +157,8 @@ pub fn multi_head_attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Heads)
         _ => return Err(Error::value(format!("{size} features for {} heads", options.heads)).with_op(name)),
     };
     let each = size / heads;
-    let bias = |i: usize| options.in_bias.map(|b| b.slice(0, (i * size) as i64, ((i + 1) * size) as i64, 1)).transpose();
+    let bias =
+        |i: usize| options.in_bias.map(|b| b.slice(0, (i * size) as i64, ((i + 1) * size) as i64, 1)).transpose();
     let weight = |i: usize| match (options.in_weight, options.apart[i]) {
         (_, Some(w)) => Ok(w.clone()),
         (Some(w), None) => w.slice(0, (i * size) as i64, ((i + 1) * size) as i64, 1),
@@ -201,7 +204,10 @@ pub fn multi_head_attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Heads)
         (attention(&query, &key, &value, more)?, None)
     };
     let rows = reshape_to(&y.permute(&[2, 0, 1, 3])?, &[length * batch, size])?;
-    let y = reshape_to(&linear(&rows, options.out_weight, options.out_bias)?, &[length, batch, options.out_weight.shape()[0]])?;
+    let y = reshape_to(
+        &linear(&rows, options.out_weight, options.out_bias)?,
+        &[length, batch, options.out_weight.shape()[0]],
+    )?;
     let weights = match weights {
         Some(w) if options.average => Some(w.mean(&[1], false)?),
         other => other,
@@ -215,6 +221,23 @@ pub fn multi_head_attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Heads)
         reshape_to(&t, &s)
     };
     Ok((without(y, 1)?, weights.map(|w| without(w, 0)).transpose()?))
+}
+
+/// Row `p` holds `sin(p / base^(2 i / dim))` and `cos` of the same in turns.
+fn sinusoids(length: i64, dim: i64, base: f64) -> Result<Tensor> {
+    if dim % 2 != 0 {
+        return Err(
+            Error::value(format!("dim is {dim}")).with_expected("an even number, or a multiple of 4 for two axes")
+        );
+    }
+    let shape = super::support::sizes(&[length, dim])?;
+    let (rows, columns) = (shape[0], shape[1]);
+    let angle = |p: usize, k: usize| p as f64 / base.powf((k / 2 * 2) as f64 / dim.max(1) as f64);
+    let wave = |i: usize| {
+        let x = angle(i / columns, i % columns);
+        if i % 2 == 0 { x.sin() as f32 } else { x.cos() as f32 }
+    };
+    Tensor::from_slice(&(0..rows * columns).map(wave).collect::<Vec<f32>>(), &shape)
 }
 
 fn many_heads(a: &Call) -> Result<Output> {
@@ -261,6 +284,30 @@ pub(super) const NAMES: &[Entry] = &[
         },
     )
     .cost(64.0),
+    name(
+        "apply_rotary_emb(Tensor input, Tensor cos, Tensor sin, bool interleaved=False) -> Tensor",
+        FUNCTIONAL,
+        "Pairs of elements of the last axis turned by angles.",
+        |a| give(one(&op::RotaryEmbedding { interleaved: a.bool(3)? }, &[a.tensor(0)?, a.tensor(1)?, a.tensor(2)?])),
+    ),
+    name(
+        "sinusoidal_embedding(int length, int dim, float base=10000.0) -> Tensor",
+        FUNCTIONAL,
+        "Sines and cosines of positions, `[length, dim]` (Vaswani et al. 2017).",
+        |a| give(sinusoids(a.int(0)?, a.int(1)?, a.float(2)?)),
+    ),
+    name(
+        "sinusoidal_embedding_2d(int height, int width, int dim, float base=10000.0) -> Tensor",
+        FUNCTIONAL,
+        "Sines and cosines of rows, then of columns, `[height, width, dim]`.",
+        |a| {
+            let (height, width, half) = (a.int(0)?, a.int(1)?, a.int(2)? / 2);
+            let (rows, columns) = (sinusoids(height, half, a.float(3)?)?, sinusoids(width, half, a.float(3)?)?);
+            let shape = super::support::sizes(&[height, width, half])?;
+            let both = [unsqueeze(&rows, 1)?.expand(&shape)?, unsqueeze(&columns, 0)?.expand(&shape)?];
+            give(super::cat(&both, -1))
+        },
+    ),
     name(
         "multi_head_attention_forward(Tensor query, Tensor key, Tensor value, int embed_dim_to_check, int num_heads, Tensor? in_proj_weight, Tensor? in_proj_bias, Tensor? bias_k, Tensor? bias_v, bool add_zero_attn, float dropout_p, Tensor out_proj_weight, Tensor? out_proj_bias, bool training=True, Tensor? key_padding_mask=None, bool need_weights=True, Tensor? attn_mask=None, bool use_separate_proj_weight=False, Tensor? q_proj_weight=None, Tensor? k_proj_weight=None, Tensor? v_proj_weight=None, Tensor? static_k=None, Tensor? static_v=None, bool average_attn_weights=True, bool is_causal=False) -> (Tensor, Tensor)",
         FUNCTIONAL,

@@ -7,7 +7,7 @@ use lampyr_runtime::Tensor;
 use super::operand::one;
 use super::shape::{reshape_to, unsqueeze};
 use super::support::{described, known, shape_error};
-use crate::names::{Call, Entry, Output, FUNCTIONAL, TOP, give, name};
+use crate::names::{Call, Entry, FUNCTIONAL, Output, TOP, give, name};
 
 /// `list` with one number per spatial axis.
 ///
@@ -134,8 +134,12 @@ pub fn convolution_transpose(
     let extra = per_axis(output_padding, n, "output_padding", 0)?;
     let fits = wide.shape()[1] == weight.shape()[0] && (weight.shape()[0] as i64) % groups == 0;
     if !fits {
-        return Err(shape_error(&name, format!("{} channels for weights of {}", wide.shape()[1], weight.shape()[0]), &[x, weight])
-            .with_expected("equally many, a multiple of the groups"));
+        return Err(shape_error(
+            &name,
+            format!("{} channels for weights of {}", wide.shape()[1], weight.shape()[0]),
+            &[x, weight],
+        )
+        .with_expected("equally many, a multiple of the groups"));
     }
     let channels = (weight.shape()[1] as i64).saturating_mul(groups);
     if bias.is_some_and(|b| b.shape() != [channels as usize]) {
@@ -151,7 +155,8 @@ pub fn convolution_transpose(
                 .with_expected("less than stride or dilation"));
         }
         let reach = (size - 1).checked_mul(strides[a]).zip(dilations[a].checked_mul(kernel - 1));
-        let out = reach.and_then(|(s, k)| s.checked_add(k)?.checked_add(extra[a] + 1)?.checked_sub(pads[a].checked_mul(2)?));
+        let out =
+            reach.and_then(|(s, k)| s.checked_add(k)?.checked_add(extra[a] + 1)?.checked_sub(pads[a].checked_mul(2)?));
         match out {
             Some(d) if d > 0 => input.push(d),
             _ => return Err(shape_error(&name, "the result would have no elements", &[x, weight])),
@@ -159,8 +164,7 @@ pub fn convolution_transpose(
     }
     super::support::sizes(&[&[wide.shape()[0] as i64, channels], &input[..]].concat())?;
     let both = [pads.clone(), pads].concat();
-    let grad =
-        op::ConvInputGrad { input: known(&input), strides, pads: known(&both), dilations, group: groups };
+    let grad = op::ConvInputGrad { input: known(&input), strides, pads: known(&both), dilations, group: groups };
     let mut y = one(&grad, &[&wide, weight])?;
     if let Some(bias) = bias {
         let mut shape = vec![1; n + 2];

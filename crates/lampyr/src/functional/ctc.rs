@@ -34,7 +34,9 @@ fn labels(targets: &Tensor, lengths: &[i64], classes: i64, blank: i64) -> Result
     let all = targets.to_host()?.to_i64();
     let fail = |what: String| Error::value(what).with_op("ctc_loss");
     if !targets.dtype().is_integer() {
-        return Err(Error::dtype(format!("targets are {}", targets.dtype())).with_op("ctc_loss").with_expected("integers"));
+        return Err(Error::dtype(format!("targets are {}", targets.dtype()))
+            .with_op("ctc_loss")
+            .with_expected("integers"));
     }
     let mut from = 0usize;
     let mut made = Vec::new();
@@ -45,7 +47,9 @@ fn labels(targets: &Tensor, lengths: &[i64], classes: i64, blank: i64) -> Result
         let own = all.get(start..start + n).filter(|_| n <= room);
         let own = own.ok_or_else(|| fail(format!("target length {n} is more than there are labels")))?;
         if let Some(bad) = own.iter().find(|l| **l < 0 || **l >= classes || **l == blank) {
-            return Err(Error::value(format!("label {bad} of {classes} classes with blank {blank}")).with_op("ctc_loss"));
+            return Err(
+                Error::value(format!("label {bad} of {classes} classes with blank {blank}")).with_op("ctc_loss")
+            );
         }
         made.push(own.to_vec());
         from += n;
@@ -72,13 +76,21 @@ pub fn ctc_loss(log_probs: &Tensor, targets: &Tensor, options: Ctc) -> Result<Te
     let wide = match log_probs.rank() {
         2 => unsqueeze(log_probs, 1)?,
         3 => log_probs.clone(),
-        n => return Err(shape_error("ctc_loss", format!("log_probs of {n} axes"), &[log_probs]).with_expected("[T, N, C]")),
+        n => {
+            return Err(
+                shape_error("ctc_loss", format!("log_probs of {n} axes"), &[log_probs]).with_expected("[T, N, C]")
+            );
+        }
     };
     let (steps, batch, classes) = (wide.shape()[0], wide.shape()[1], wide.shape()[2]);
     let fits = inputs.len() == batch && lengths.len() == batch && (targets.rank() != 2 || targets.shape()[0] == batch);
     if !fits || targets.rank() == 0 || targets.rank() > 2 || !(0..classes as i64).contains(&blank) {
-        return Err(shape_error("ctc_loss", format!("lengths {inputs:?} and {lengths:?}, blank {blank}"), &[log_probs, targets])
-            .with_expected(format!("{batch} lengths each, and a blank below {classes}")));
+        return Err(shape_error(
+            "ctc_loss",
+            format!("lengths {inputs:?} and {lengths:?}, blank {blank}"),
+            &[log_probs, targets],
+        )
+        .with_expected(format!("{batch} lengths each, and a blank below {classes}")));
     }
     if let Some(bad) = inputs.iter().find(|n| **n < 0 || **n > steps as i64) {
         return Err(Error::value(format!("input length {bad} of {steps} steps")).with_op("ctc_loss"));
@@ -124,7 +136,10 @@ pub fn ctc_loss(log_probs: &Tensor, targets: &Tensor, options: Ctc) -> Result<Te
         alpha = joined(&op::Maximum, &moved.add(&emit(step)?)?, NEVER)?;
         alphas.push(finish(&alpha)?);
     }
-    let all = Tensor::concat(&alphas.iter().map(|a| unsqueeze(a, 0)).collect::<Result<Vec<_>>>()?.iter().collect::<Vec<_>>(), 0)?;
+    let all = Tensor::concat(
+        &alphas.iter().map(|a| unsqueeze(a, 0)).collect::<Result<Vec<_>>>()?.iter().collect::<Vec<_>>(),
+        0,
+    )?;
     let chosen = one(&op::GatherElements { axis: 0 }, &[&all, &ints(inputs, &[1, batch], log_probs.device())?])?;
     let loss = reshape_to(&chosen, &[batch])?.neg()?;
     let impossible = one(&op::Greater, &[&loss, &constant(-NEVER / 2.0, &loss)?])?;

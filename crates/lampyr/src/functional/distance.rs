@@ -75,8 +75,9 @@ pub fn pairwise_distance(x: &Tensor, y: &Tensor, p: f64, eps: f64, keepdim: bool
 pub fn cdist(x: &Tensor, y: &Tensor, p: f64) -> Result<Tensor> {
     floats(x, "cdist")?;
     if x.rank() < 2 || y.rank() < 2 || x.shape().last() != y.shape().last() {
-        return Err(shape_error("cdist", "the rows have different sizes", &[x, y])
-            .with_expected("[.., P, M] and [.., R, M]"));
+        return Err(
+            shape_error("cdist", "the rows have different sizes", &[x, y]).with_expected("[.., P, M] and [.., R, M]")
+        );
     }
     if p < 0.0 || p.is_nan() {
         return Err(Error::value(format!("p is {p}")).with_op("cdist").with_expected("0 or more"));
@@ -116,9 +117,12 @@ pub(super) const NAMES: &[Entry] = &[
         "Divided by norms along axes.",
         |a| give(normalize(a.tensor(0)?, a.float(1)?, a.ints(2)?, a.float(3)?)),
     ),
-    name("cosine_similarity(Tensor x1, Tensor x2, int dim=1, float eps=1e-8) -> Tensor", TOP | FUNCTIONAL, "Cosine of the angle between vectors.", |a| {
-        give(cosine_similarity(a.tensor(0)?, a.tensor(1)?, a.int(2)?, a.float(3)?))
-    }),
+    name(
+        "cosine_similarity(Tensor x1, Tensor x2, int dim=1, float eps=1e-8) -> Tensor",
+        TOP | FUNCTIONAL,
+        "Cosine of the angle between vectors.",
+        |a| give(cosine_similarity(a.tensor(0)?, a.tensor(1)?, a.int(2)?, a.float(3)?)),
+    ),
     name(
         "pairwise_distance(Tensor x1, Tensor x2, float p=2.0, float eps=1e-6, bool keepdim=False) -> Tensor",
         TOP | FUNCTIONAL,
@@ -132,8 +136,11 @@ pub(super) const NAMES: &[Entry] = &[
         |a| give(cdist(a.tensor(0)?, a.tensor(1)?, a.float(2)?)),
     )
     .cost(64.0),
-    name("pdist(Tensor input, float p=2.0) -> Tensor", TOP | FUNCTIONAL, "Norms of the differences of every two rows.", |a| {
-        give(pdist(a.tensor(0)?, a.float(1)?))
-    })
+    name(
+        "pdist(Tensor input, float p=2.0) -> Tensor",
+        TOP | FUNCTIONAL,
+        "Norms of the differences of every two rows.",
+        |a| give(pdist(a.tensor(0)?, a.float(1)?)),
+    )
     .cost(64.0),
 ];

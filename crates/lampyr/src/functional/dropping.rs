@@ -100,28 +100,46 @@ pub fn feature_alpha_dropout(x: &Tensor, p: f64, training: bool) -> Result<Tenso
 
 /// The names of this family.
 pub(super) const NAMES: &[Entry] = &[
-    name("dropout(Tensor input, float p=0.5, bool training=True, bool inplace=False) -> Tensor", FUNCTIONAL, "Elements left out at random in training.", |a| {
-        give(dropout_checked(a.tensor(0)?, a.float(1)?, a.bool(2)?))
-    })
+    name(
+        "dropout(Tensor input, float p=0.5, bool training=True, bool inplace=False) -> Tensor",
+        FUNCTIONAL,
+        "Elements left out at random in training.",
+        |a| give(dropout_checked(a.tensor(0)?, a.float(1)?, a.bool(2)?)),
+    )
     .cost(16.0),
-    name("dropout1d(Tensor input, float p=0.5, bool training=True, bool inplace=False) -> Tensor", FUNCTIONAL, "Channels left out at random in training.", |a| {
-        give(channel_dropout(a.tensor(0)?, a.float(1)?, a.bool(2)?, 1))
-    })
+    name(
+        "dropout1d(Tensor input, float p=0.5, bool training=True, bool inplace=False) -> Tensor",
+        FUNCTIONAL,
+        "Channels left out at random in training.",
+        |a| give(channel_dropout(a.tensor(0)?, a.float(1)?, a.bool(2)?, 1)),
+    )
     .cost(16.0),
-    name("dropout2d(Tensor input, float p=0.5, bool training=True, bool inplace=False) -> Tensor", FUNCTIONAL, "Channels left out at random in training.", |a| {
-        give(channel_dropout(a.tensor(0)?, a.float(1)?, a.bool(2)?, 2))
-    })
+    name(
+        "dropout2d(Tensor input, float p=0.5, bool training=True, bool inplace=False) -> Tensor",
+        FUNCTIONAL,
+        "Channels left out at random in training.",
+        |a| give(channel_dropout(a.tensor(0)?, a.float(1)?, a.bool(2)?, 2)),
+    )
     .cost(16.0),
-    name("dropout3d(Tensor input, float p=0.5, bool training=True, bool inplace=False) -> Tensor", FUNCTIONAL, "Channels left out at random in training.", |a| {
-        give(channel_dropout(a.tensor(0)?, a.float(1)?, a.bool(2)?, 3))
-    })
+    name(
+        "dropout3d(Tensor input, float p=0.5, bool training=True, bool inplace=False) -> Tensor",
+        FUNCTIONAL,
+        "Channels left out at random in training.",
+        |a| give(channel_dropout(a.tensor(0)?, a.float(1)?, a.bool(2)?, 3)),
+    )
     .cost(16.0),
-    name("alpha_dropout(Tensor input, float p=0.5, bool training=False, bool inplace=False) -> Tensor", FUNCTIONAL, "Elements left out at random so that mean and variance stay.", |a| {
-        give(alpha_dropout(a.tensor(0)?, a.float(1)?, a.bool(2)?))
-    })
+    name(
+        "alpha_dropout(Tensor input, float p=0.5, bool training=False, bool inplace=False) -> Tensor",
+        FUNCTIONAL,
+        "Elements left out at random so that mean and variance stay.",
+        |a| give(alpha_dropout(a.tensor(0)?, a.float(1)?, a.bool(2)?)),
+    )
     .cost(16.0),
-    name("feature_alpha_dropout(Tensor input, float p=0.5, bool training=False, bool inplace=False) -> Tensor", FUNCTIONAL, "Channels left out at random so that mean and variance stay.", |a| {
-        give(feature_alpha_dropout(a.tensor(0)?, a.float(1)?, a.bool(2)?))
-    })
+    name(
+        "feature_alpha_dropout(Tensor input, float p=0.5, bool training=False, bool inplace=False) -> Tensor",
+        FUNCTIONAL,
+        "Channels left out at random so that mean and variance stay.",
+        |a| give(feature_alpha_dropout(a.tensor(0)?, a.float(1)?, a.bool(2)?)),
+    )
     .cost(16.0),
 ];

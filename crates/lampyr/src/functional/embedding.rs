@@ -16,7 +16,8 @@ fn table(weight: &Tensor, at: &Tensor, name: &str) -> Result<()> {
     if weight.rank() == 2 {
         return Ok(());
     }
-    Err(shape_error(name, format!("the weight has {} axes", weight.rank()), &[at, weight]).with_expected("[rows, size]"))
+    Err(shape_error(name, format!("the weight has {} axes", weight.rank()), &[at, weight])
+        .with_expected("[rows, size]"))
 }
 
 /// `padding` counted from the front.
@@ -109,10 +110,9 @@ pub struct Bags<'a> {
 fn bag_numbers(at: &Tensor, bags: &Bags) -> Result<(Vec<i64>, usize)> {
     let fail = |what: &str| Error::value(what.to_string()).with_op("embedding_bag");
     match (at.rank(), bags.offsets) {
-        (2, None) => Ok((
-            (0..at.shape()[0]).flat_map(|b| std::iter::repeat_n(b as i64, at.shape()[1])).collect(),
-            at.shape()[0],
-        )),
+        (2, None) => {
+            Ok(((0..at.shape()[0]).flat_map(|b| std::iter::repeat_n(b as i64, at.shape()[1])).collect(), at.shape()[0]))
+        }
         (1, Some(offsets)) => {
             index_tensor(offsets, "embedding_bag")?;
             let starts = offsets.to_host()?.to_i64();
@@ -138,13 +138,17 @@ pub fn embedding_bag(at: &Tensor, weight: &Tensor, bags: Bags, options: Embeddin
     table(weight, at, "embedding_bag")?;
     floats(weight, "embedding_bag")?;
     if !["sum", "mean", "max"].contains(&bags.mode) {
-        return Err(Error::value(format!("mode is `{}`", bags.mode)).with_op("embedding_bag").with_expected("sum, mean or max"));
+        return Err(Error::value(format!("mode is `{}`", bags.mode))
+            .with_op("embedding_bag")
+            .with_expected("sum, mean or max"));
     }
     if bags.weights.is_some() && bags.mode != "sum" {
         return Err(Error::value("per_sample_weights without mode `sum`").with_op("embedding_bag"));
     }
     if let Some(w) = bags.weights.filter(|w| w.shape() != at.shape()) {
-        return Err(shape_error("embedding_bag", "per_sample_weights do not fit", &[at, w]).with_expected("equal shapes"));
+        return Err(
+            shape_error("embedding_bag", "per_sample_weights do not fit", &[at, w]).with_expected("equal shapes")
+        );
     }
     let (mut numbers, count) = bag_numbers(at, &bags)?;
     let padding = row(options.padding, weight.shape()[0], "embedding_bag")?;

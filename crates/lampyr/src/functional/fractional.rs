@@ -31,7 +31,8 @@ pub fn fractional_max_pooling(
     let name = format!("fractional_max_pool{n}d");
     floats(x, &name)?;
     let (wide, added) = batched(x, n, &name)?;
-    let (kernel, output) = (sizes(&per_axis(kernel, n, "kernel_size", 1)?)?, sizes(&per_axis(output, n, "output_size", 1)?)?);
+    let (kernel, output) =
+        (sizes(&per_axis(kernel, n, "kernel_size", 1)?)?, sizes(&per_axis(output, n, "output_size", 1)?)?);
     let own = &wide.shape()[2..];
     if own.iter().zip(&kernel).zip(&output).any(|((d, k), o)| o + k > d + 1) {
         return Err(shape_error(&name, format!("{output:?} windows {kernel:?} do not fit into {own:?}"), &[x]));
@@ -42,7 +43,8 @@ pub fn fractional_max_pooling(
         None => crate::random::rand(&[batch, channels, n], DType::F64)?,
     };
     if random.shape() != [batch, channels, n] {
-        return Err(shape_error(&name, "the samples do not fit", &[x, &random]).with_expected(format!("[{batch}, {channels}, {n}]")));
+        return Err(shape_error(&name, "the samples do not fit", &[x, &random])
+            .with_expected(format!("[{batch}, {channels}, {n}]")));
     }
     let random = random.to_host()?.to_f64();
     if random.iter().any(|r| !(0.0..=1.0).contains(r)) {
@@ -68,8 +70,7 @@ pub fn fractional_max_pooling(
     let table = ints(&at, &[rows, windows * taps], x.device())?;
     let all = one(&op::GatherElements { axis: 1 }, &[&reshape_to(&wide, &[rows, plane])?, &table])?;
     let split = |t: &Tensor| reshape_to(t, &[rows, windows, taps]);
-    let (best, tap) =
-        two(&op::Topk { k: Dim::Known(1), axis: -1, largest: true, sorted: true }, &[&split(&all)?])?;
+    let (best, tap) = two(&op::Topk { k: Dim::Known(1), axis: -1, largest: true, sorted: true }, &[&split(&all)?])?;
     let place = one(&op::GatherElements { axis: 2 }, &[&split(&table)?, &tap])?;
     let shape = [&[batch, channels], &output[..]].concat();
     Ok((unbatched(reshape_to(&best, &shape)?, added)?, unbatched(reshape_to(&place, &shape)?, added)?))

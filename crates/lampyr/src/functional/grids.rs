@@ -81,8 +81,10 @@ pub fn triangle_indices(rows: i64, columns: i64, offset: i64, upper: bool, dtype
         let distance = i128::from(j) - i128::from(i);
         if upper { distance >= i128::from(offset) } else { distance <= i128::from(offset) }
     };
-    let pairs: Vec<(i64, i64)> =
-        (0..height as i64).flat_map(|i| (0..width as i64).map(move |j| (i, j))).filter(|&(i, j)| inside(i, j)).collect();
+    let pairs: Vec<(i64, i64)> = (0..height as i64)
+        .flat_map(|i| (0..width as i64).map(move |j| (i, j)))
+        .filter(|&(i, j)| inside(i, j))
+        .collect();
     let all: Vec<i64> = pairs.iter().map(|p| p.0).chain(pairs.iter().map(|p| p.1)).collect();
     ints(&all, &[2, pairs.len()], Device::CPU)?.to_dtype(dtype)
 }
@@ -160,13 +162,21 @@ pub(super) const NAMES: &[Entry] = &[
         "The last axis as the diagonal of matrices.",
         |a| give(diag_embed(a.tensor(0)?, a.int(1)?, a.int(2)?, a.int(3)?)),
     ),
-    name("diag(Tensor input, int diagonal=0, *, Tensor? out=None) -> Tensor", TOP | METHOD, "A matrix of a diagonal, or the diagonal of a matrix.", |a| {
-        give(diag(a.tensor(0)?, a.int(1)?))
+    name(
+        "diag(Tensor input, int diagonal=0, *, Tensor? out=None) -> Tensor",
+        TOP | METHOD,
+        "A matrix of a diagonal, or the diagonal of a matrix.",
+        |a| give(diag(a.tensor(0)?, a.int(1)?)),
+    ),
+    name(
+        "diagflat(Tensor input, int offset=0) -> Tensor",
+        TOP | METHOD,
+        "A matrix with all elements on its diagonal.",
+        |a| give(diagflat(a.tensor(0)?, a.int(1)?)),
+    ),
+    name("block_diag(Tensor[]... tensors) -> Tensor", TOP, "Matrices along the diagonal of one.", |a| {
+        give(block_diag(a.tensors(0)?))
     }),
-    name("diagflat(Tensor input, int offset=0) -> Tensor", TOP | METHOD, "A matrix with all elements on its diagonal.", |a| {
-        give(diagflat(a.tensor(0)?, a.int(1)?))
-    }),
-    name("block_diag(Tensor[]... tensors) -> Tensor", TOP, "Matrices along the diagonal of one.", |a| give(block_diag(a.tensors(0)?))),
     name(
         "tril_indices(int row, int col, int offset=0, *, dtype dtype=int64, device? device=None) -> Tensor",
         TOP,
@@ -179,13 +189,19 @@ pub(super) const NAMES: &[Entry] = &[
         "Rows and columns of the elements of an upper triangle.",
         |a| give(triangle_indices(a.int(0)?, a.int(1)?, a.int(2)?, true, a.dtype(3)?)),
     ),
-    name("meshgrid(Tensor[]... tensors, *, str? indexing=None) -> Tensor[]", TOP, "Coordinates of a grid; views.", |a| {
-        give(meshgrid(a.tensors(0)?, a.str_or_none(1)?.unwrap_or("ij")))
-    }),
+    name(
+        "meshgrid(Tensor[]... tensors, *, str? indexing=None) -> Tensor[]",
+        TOP,
+        "Coordinates of a grid; views.",
+        |a| give(meshgrid(a.tensors(0)?, a.str_or_none(1)?.unwrap_or("ij"))),
+    ),
     name("cartesian_prod(Tensor[]... tensors) -> Tensor", TOP, "All combinations of one element per vector.", |a| {
         give(cartesian_prod(a.tensors(0)?))
     }),
-    name("combinations(Tensor input, int r=2, bool with_replacement=False) -> Tensor", TOP, "All choices of elements of a vector.", |a| {
-        give(combinations(a.tensor(0)?, a.int(1)?, a.bool(2)?))
-    }),
+    name(
+        "combinations(Tensor input, int r=2, bool with_replacement=False) -> Tensor",
+        TOP,
+        "All choices of elements of a vector.",
+        |a| give(combinations(a.tensor(0)?, a.int(1)?, a.bool(2)?)),
+    ),
 ];

@@ -182,7 +182,9 @@ pub fn joined_along(tensors: &[Tensor], dim: i64) -> Result<Tensor> {
 /// As [`tensor_split`] and [`tensor_split_at`], by a tensor of `int64`.
 fn tensor_split_by(x: &Tensor, sections: &Tensor, dim: i64) -> Result<Vec<Tensor>> {
     if sections.dtype() != DType::I64 || sections.rank() > 1 {
-        return Err(Error::value("indices_or_sections is no number or vector").with_op("tensor_split").with_expected("int64"));
+        return Err(Error::value("indices_or_sections is no number or vector")
+            .with_op("tensor_split")
+            .with_expected("int64"));
     }
     let all = sections.to_host()?.to_i64();
     match (sections.rank(), all.as_slice()) {
@@ -197,50 +199,86 @@ fn split_at(x: &Tensor, indices: &[i64], name: &str) -> Result<Vec<Tensor>> {
 
 /// The names of this family.
 pub(super) const NAMES: &[Entry] = &[
-    name("cat(Tensor[] tensors, int dim=0, *, Tensor? out=None) -> Tensor", TOP, "Tensors one after another along an axis.", |a| {
-        give(joined_along(a.tensors(0)?, a.int(1)?))
-    })
+    name(
+        "cat(Tensor[] tensors, int dim=0, *, Tensor? out=None) -> Tensor",
+        TOP,
+        "Tensors one after another along an axis.",
+        |a| give(joined_along(a.tensors(0)?, a.int(1)?)),
+    )
     .also(&["concat", "concatenate"]),
     name("stack(Tensor[] tensors, int dim=0, *, Tensor? out=None) -> Tensor", TOP, "Tensors along a new axis.", |a| {
         give(stack_checked(a.tensors(0)?, a.int(1)?))
     }),
-    name("hstack(Tensor[] tensors, *, Tensor? out=None) -> Tensor", TOP, "Tensors side by side.", |a| give(hstack(a.tensors(0)?))),
-    name("vstack(Tensor[] tensors, *, Tensor? out=None) -> Tensor", TOP, "Tensors below one another.", |a| give(vstack(a.tensors(0)?)))
-        .also(&["row_stack"]),
-    name("dstack(Tensor[] tensors, *, Tensor? out=None) -> Tensor", TOP, "Tensors behind one another.", |a| give(dstack(a.tensors(0)?))),
-    name("column_stack(Tensor[] tensors, *, Tensor? out=None) -> Tensor", TOP, "Tensors side by side, vectors as columns.", |a| {
-        give(column_stack(a.tensors(0)?))
+    name("hstack(Tensor[] tensors, *, Tensor? out=None) -> Tensor", TOP, "Tensors side by side.", |a| {
+        give(hstack(a.tensors(0)?))
     }),
-    name("split(Tensor tensor, int split_size_or_sections, int dim=0) -> Tensor[]", TOP, "Parts along an axis; views.", |a| {
-        give(split(a.tensor(0)?, a.int(1)?, a.int(2)?))
+    name("vstack(Tensor[] tensors, *, Tensor? out=None) -> Tensor", TOP, "Tensors below one another.", |a| {
+        give(vstack(a.tensors(0)?))
+    })
+    .also(&["row_stack"]),
+    name("dstack(Tensor[] tensors, *, Tensor? out=None) -> Tensor", TOP, "Tensors behind one another.", |a| {
+        give(dstack(a.tensors(0)?))
     }),
-    name("split(Tensor tensor, int[] split_size_or_sections, int dim=0) -> Tensor[]", TOP, "Parts along an axis; views.", |a| {
-        give(split_with_sizes(a.tensor(0)?, a.ints(1)?, a.int(2)?))
-    }),
+    name(
+        "column_stack(Tensor[] tensors, *, Tensor? out=None) -> Tensor",
+        TOP,
+        "Tensors side by side, vectors as columns.",
+        |a| give(column_stack(a.tensors(0)?)),
+    ),
+    name(
+        "split(Tensor tensor, int split_size_or_sections, int dim=0) -> Tensor[]",
+        TOP,
+        "Parts along an axis; views.",
+        |a| give(split(a.tensor(0)?, a.int(1)?, a.int(2)?)),
+    ),
+    name(
+        "split(Tensor tensor, int[] split_size_or_sections, int dim=0) -> Tensor[]",
+        TOP,
+        "Parts along an axis; views.",
+        |a| give(split_with_sizes(a.tensor(0)?, a.ints(1)?, a.int(2)?)),
+    ),
     name("split(Tensor input, int split_size, int dim=0) -> Tensor[]", METHOD, "Parts along an axis; views.", |a| {
         give(split(a.tensor(0)?, a.int(1)?, a.int(2)?))
     }),
     name("split(Tensor input, int[] split_size, int dim=0) -> Tensor[]", METHOD, "Parts along an axis; views.", |a| {
         give(split_with_sizes(a.tensor(0)?, a.ints(1)?, a.int(2)?))
     }),
-    name("split_with_sizes(Tensor input, int[] split_sizes, int dim=0) -> Tensor[]", TOP | METHOD, "Parts along an axis; views.", |a| {
-        give(split_with_sizes(a.tensor(0)?, a.ints(1)?, a.int(2)?))
-    }),
-    name("chunk(Tensor input, int chunks, int dim=0) -> Tensor[]", TOP | METHOD, "So many parts along an axis; views.", |a| {
-        give(chunk(a.tensor(0)?, a.int(1)?, a.int(2)?))
-    }),
-    name("tensor_split(Tensor input, int sections, int dim=0) -> Tensor[]", TOP | METHOD, "Parts along an axis; views.", |a| {
-        give(tensor_split(a.tensor(0)?, a.int(1)?, a.int(2)?))
-    }),
-    name("tensor_split(Tensor input, int indices_or_sections, int dim=0) -> Tensor[]", TOP | METHOD, "Parts along an axis; views.", |a| {
-        give(tensor_split(a.tensor(0)?, a.int(1)?, a.int(2)?))
-    }),
-    name("tensor_split(Tensor input, int[] indices, int dim=0) -> Tensor[]", TOP | METHOD, "Parts along an axis; views.", |a| {
-        give(tensor_split_at(a.tensor(0)?, a.ints(1)?, a.int(2)?))
-    }),
-    name("tensor_split(Tensor input, int[] indices_or_sections, int dim=0) -> Tensor[]", TOP | METHOD, "Parts along an axis; views.", |a| {
-        give(tensor_split_at(a.tensor(0)?, a.ints(1)?, a.int(2)?))
-    }),
+    name(
+        "split_with_sizes(Tensor input, int[] split_sizes, int dim=0) -> Tensor[]",
+        TOP | METHOD,
+        "Parts along an axis; views.",
+        |a| give(split_with_sizes(a.tensor(0)?, a.ints(1)?, a.int(2)?)),
+    ),
+    name(
+        "chunk(Tensor input, int chunks, int dim=0) -> Tensor[]",
+        TOP | METHOD,
+        "So many parts along an axis; views.",
+        |a| give(chunk(a.tensor(0)?, a.int(1)?, a.int(2)?)),
+    ),
+    name(
+        "tensor_split(Tensor input, int sections, int dim=0) -> Tensor[]",
+        TOP | METHOD,
+        "Parts along an axis; views.",
+        |a| give(tensor_split(a.tensor(0)?, a.int(1)?, a.int(2)?)),
+    ),
+    name(
+        "tensor_split(Tensor input, int indices_or_sections, int dim=0) -> Tensor[]",
+        TOP | METHOD,
+        "Parts along an axis; views.",
+        |a| give(tensor_split(a.tensor(0)?, a.int(1)?, a.int(2)?)),
+    ),
+    name(
+        "tensor_split(Tensor input, int[] indices, int dim=0) -> Tensor[]",
+        TOP | METHOD,
+        "Parts along an axis; views.",
+        |a| give(tensor_split_at(a.tensor(0)?, a.ints(1)?, a.int(2)?)),
+    ),
+    name(
+        "tensor_split(Tensor input, int[] indices_or_sections, int dim=0) -> Tensor[]",
+        TOP | METHOD,
+        "Parts along an axis; views.",
+        |a| give(tensor_split_at(a.tensor(0)?, a.ints(1)?, a.int(2)?)),
+    ),
     name(
         "tensor_split(Tensor input, Tensor tensor_indices_or_sections, int dim=0) -> Tensor[]",
         TOP | METHOD,

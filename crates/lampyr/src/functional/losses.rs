@@ -151,7 +151,9 @@ pub fn cross_entropy(x: &Tensor, target: &Tensor, options: CrossEntropy) -> Resu
     reduction_word(reduction)?;
     floats(x, "cross_entropy")?;
     if !(0.0..=1.0).contains(&smoothing) {
-        return Err(Error::value(format!("label_smoothing is {smoothing}")).with_op("cross_entropy").with_expected("0 to 1"));
+        return Err(Error::value(format!("label_smoothing is {smoothing}"))
+            .with_op("cross_entropy")
+            .with_expected("0 to 1"));
     }
     if x.rank() == 0 {
         return Err(shape_error("cross_entropy", "the input has no classes", &[x, target]));
@@ -193,7 +195,8 @@ pub fn cross_entropy(x: &Tensor, target: &Tensor, options: CrossEntropy) -> Resu
     let smooth = if reduction == "mean" {
         let shares = match weight {
             Some(w) => {
-                let safe = one(&op::Where, &[&ignored, &Tensor::full(&[], 0.0, target.dtype(), target.device())?, target])?;
+                let safe =
+                    one(&op::Where, &[&ignored, &Tensor::full(&[], 0.0, target.dtype(), target.device())?, target])?;
                 one(&op::Gather { axis: 0 }, &[w, &safe.to_dtype(DType::I64)?])?
             }
             None => constant(1.0, &smooth)?.expand(smooth.shape())?,
@@ -264,8 +267,7 @@ pub fn kl_div(x: &Tensor, y: &Tensor, reduction: &str, log_target: bool) -> Resu
 /// `exp(x) - y x` (or `x - y log(x + eps)`), with Stirling's term of the target when `full`.
 pub fn poisson_nll_loss(x: &Tensor, y: &Tensor, log: bool, full: bool, eps: f64, reduction: &str) -> Result<Tensor> {
     let (x, y) = both("poisson_nll_loss", x, y)?;
-    let mut loss =
-        if log { x.exp()?.sub(&y.mul(&x)?)? } else { x.sub(&y.mul(&x.add(eps)?.log()?)?)? };
+    let mut loss = if log { x.exp()?.sub(&y.mul(&x)?)? } else { x.sub(&y.mul(&x.add(eps)?.log()?)?)? };
     if full {
         let term = y.mul(&y.log()?)?.sub(&y)?.add(&y.mul(2.0 * std::f64::consts::PI)?.log()?.mul(0.5)?)?;
         let large = one(&op::Greater, &[&y, &constant(1.0, &y)?])?;
@@ -275,13 +277,24 @@ pub fn poisson_nll_loss(x: &Tensor, y: &Tensor, log: bool, full: bool, eps: f64,
 }
 
 /// `(log variance + (x - y)^2 / variance) / 2`, with the constant when `full`; variances count as `eps` at least.
-pub fn gaussian_nll_loss(x: &Tensor, y: &Tensor, var: &Tensor, full: bool, eps: f64, reduction: &str) -> Result<Tensor> {
+pub fn gaussian_nll_loss(
+    x: &Tensor,
+    y: &Tensor,
+    var: &Tensor,
+    full: bool,
+    eps: f64,
+    reduction: &str,
+) -> Result<Tensor> {
     floats(x, "gaussian_nll_loss")?;
     let mut var = var.clone();
     if var.shape() != x.shape() {
         if x.rank() > 0 && var.shape() == &x.shape()[..x.rank() - 1] {
             var = unsqueeze(&var, -1)?;
-        } else if !(x.rank() == var.rank() && x.shape()[..x.rank() - 1] == var.shape()[..var.rank() - 1] && var.shape().last() == Some(&1)) && var.len() != 1 {
+        } else if !(x.rank() == var.rank()
+            && x.shape()[..x.rank() - 1] == var.shape()[..var.rank() - 1]
+            && var.shape().last() == Some(&1))
+            && var.len() != 1
+        {
             return Err(shape_error("gaussian_nll_loss", "the variances do not fit the input", &[x, &var]));
         }
     }

@@ -47,7 +47,11 @@ pub fn cosine_embedding_loss(x: &Tensor, y: &Tensor, target: &Tensor, margin: f6
 /// `max(0, -target * (x - y) + margin)`
 pub fn margin_ranking_loss(x: &Tensor, y: &Tensor, target: &Tensor, margin: f64, reduction: &str) -> Result<Tensor> {
     if x.rank() != y.rank() || x.rank() != target.rank() {
-        return Err(shape_error("margin_ranking_loss", "inputs and target have different numbers of axes", &[x, y, target]));
+        return Err(shape_error(
+            "margin_ranking_loss",
+            "inputs and target have different numbers of axes",
+            &[x, y, target],
+        ));
     }
     reduced(positive(&target.neg()?.mul(&x.sub(y)?)?.add(margin)?)?, reduction)
 }
@@ -166,10 +170,16 @@ pub struct Triplet<'a> {
 pub fn triplet_margin_loss(anchor: &Tensor, same: &Tensor, other: &Tensor, options: Triplet) -> Result<Tensor> {
     let Triplet { margin, p, eps, swap, reduction } = options;
     if anchor.rank() != same.rank() || anchor.rank() != other.rank() {
-        return Err(shape_error("triplet_margin_loss", "the tensors have different numbers of axes", &[anchor, same, other]));
+        return Err(shape_error(
+            "triplet_margin_loss",
+            "the tensors have different numbers of axes",
+            &[anchor, same, other],
+        ));
     }
     if !(margin > 0.0) {
-        return Err(Error::value(format!("margin is {margin}")).with_op("triplet_margin_loss").with_expected("above 0"));
+        return Err(Error::value(format!("margin is {margin}"))
+            .with_op("triplet_margin_loss")
+            .with_expected("above 0"));
     }
     let near = pairwise_distance(anchor, same, p, eps, false)?;
     let mut far = pairwise_distance(anchor, other, p, eps, false)?;
@@ -181,27 +191,57 @@ pub fn triplet_margin_loss(anchor: &Tensor, same: &Tensor, other: &Tensor, optio
 
 /// The names of this family.
 pub(super) const NAMES: &[Entry] = &[
-    name("hinge_embedding_loss(Tensor input, Tensor target, float margin=1.0, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor", FUNCTIONAL, "Hinge loss of distances.", |a| {
-        give(hinge_embedding_loss(a.tensor(0)?, a.tensor(1)?, a.float(2)?, word(a, 3, 4, 5)?))
-    }),
-    name("cosine_embedding_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor", FUNCTIONAL, "Loss of cosines of angles.", |a| {
-        give(cosine_embedding_loss(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, a.float(3)?, word(a, 4, 5, 6)?))
-    }),
-    name("margin_ranking_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor", FUNCTIONAL, "Hinge loss of differences.", |a| {
-        give(margin_ranking_loss(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, a.float(3)?, word(a, 4, 5, 6)?))
-    }),
-    name("soft_margin_loss(Tensor input, Tensor target, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor", FUNCTIONAL, "`log(1 + exp(-target * input))`", |a| {
-        give(soft_margin_loss(a.tensor(0)?, a.tensor(1)?, word(a, 2, 3, 4)?))
-    }),
-    name("multilabel_soft_margin_loss(Tensor input, Tensor target, Tensor? weight=None, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor", FUNCTIONAL, "Mean over classes of the cross entropy of the sigmoid.", |a| {
-        give(multilabel_soft_margin_loss(a.tensor(0)?, a.tensor(1)?, a.tensor_or_none(2)?, word(a, 3, 4, 5)?))
-    }),
-    name("multi_margin_loss(Tensor input, Tensor target, int p=1, float margin=1.0, Tensor? weight=None, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor", FUNCTIONAL, "Hinge loss of classes.", |a| {
-        give(multi_margin_loss(a.tensor(0)?, a.tensor(1)?, a.int(2)?, a.float(3)?, a.tensor_or_none(4)?, word(a, 5, 6, 7)?))
-    }),
-    name("multilabel_margin_loss(Tensor input, Tensor target, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor", FUNCTIONAL, "Hinge loss of several classes.", |a| {
-        give(multilabel_margin_loss(a.tensor(0)?, a.tensor(1)?, word(a, 2, 3, 4)?))
-    }),
+    name(
+        "hinge_embedding_loss(Tensor input, Tensor target, float margin=1.0, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor",
+        FUNCTIONAL,
+        "Hinge loss of distances.",
+        |a| give(hinge_embedding_loss(a.tensor(0)?, a.tensor(1)?, a.float(2)?, word(a, 3, 4, 5)?)),
+    ),
+    name(
+        "cosine_embedding_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor",
+        FUNCTIONAL,
+        "Loss of cosines of angles.",
+        |a| give(cosine_embedding_loss(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, a.float(3)?, word(a, 4, 5, 6)?)),
+    ),
+    name(
+        "margin_ranking_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor",
+        FUNCTIONAL,
+        "Hinge loss of differences.",
+        |a| give(margin_ranking_loss(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, a.float(3)?, word(a, 4, 5, 6)?)),
+    ),
+    name(
+        "soft_margin_loss(Tensor input, Tensor target, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor",
+        FUNCTIONAL,
+        "`log(1 + exp(-target * input))`",
+        |a| give(soft_margin_loss(a.tensor(0)?, a.tensor(1)?, word(a, 2, 3, 4)?)),
+    ),
+    name(
+        "multilabel_soft_margin_loss(Tensor input, Tensor target, Tensor? weight=None, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor",
+        FUNCTIONAL,
+        "Mean over classes of the cross entropy of the sigmoid.",
+        |a| give(multilabel_soft_margin_loss(a.tensor(0)?, a.tensor(1)?, a.tensor_or_none(2)?, word(a, 3, 4, 5)?)),
+    ),
+    name(
+        "multi_margin_loss(Tensor input, Tensor target, int p=1, float margin=1.0, Tensor? weight=None, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor",
+        FUNCTIONAL,
+        "Hinge loss of classes.",
+        |a| {
+            give(multi_margin_loss(
+                a.tensor(0)?,
+                a.tensor(1)?,
+                a.int(2)?,
+                a.float(3)?,
+                a.tensor_or_none(4)?,
+                word(a, 5, 6, 7)?,
+            ))
+        },
+    ),
+    name(
+        "multilabel_margin_loss(Tensor input, Tensor target, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor",
+        FUNCTIONAL,
+        "Hinge loss of several classes.",
+        |a| give(multilabel_margin_loss(a.tensor(0)?, a.tensor(1)?, word(a, 2, 3, 4)?)),
+    ),
     name(
         "triplet_margin_loss(Tensor anchor, Tensor positive, Tensor negative, float margin=1.0, float p=2.0, float eps=1e-6, bool swap=False, bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor",
         FUNCTIONAL,

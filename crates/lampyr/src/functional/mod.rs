@@ -9,6 +9,7 @@ mod ctc;
 mod distance;
 mod dropping;
 mod embedding;
+mod fractional;
 mod grids;
 mod index;
 mod join;
@@ -44,6 +45,7 @@ pub use ctc::*;
 pub use distance::*;
 pub use dropping::*;
 pub use embedding::*;
+pub use fractional::*;
 pub use grids::*;
 pub use join::*;
 pub use losses::*;
@@ -81,6 +83,7 @@ pub(crate) const FAMILIES: &[&[Entry]] = &[
     distance::NAMES,
     dropping::NAMES,
     embedding::NAMES,
+    fractional::NAMES,
     grids::NAMES,
     join::NAMES,
     losses::NAMES,

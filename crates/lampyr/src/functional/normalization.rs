@@ -18,7 +18,9 @@ use crate::names::{Call, Entry, FUNCTIONAL, give, name};
 pub fn batch_norm_checked(x: &Tensor, options: &BatchNorm) -> Result<Tensor> {
     floats(x, "batch_norm")?;
     if x.rank() < 2 {
-        return Err(shape_error("batch_norm", format!("an input of {} axes", x.rank()), &[x]).with_expected("[N, C, ..]"));
+        return Err(
+            shape_error("batch_norm", format!("an input of {} axes", x.rank()), &[x]).with_expected("[N, C, ..]")
+        );
     }
     let channels = x.shape()[1];
     let each = [options.running_mean, options.running_var, options.weight, options.bias];
@@ -105,13 +107,7 @@ fn grouped(x: &Tensor, groups: i64, parts: [Option<&Tensor>; 2], eps: f64) -> Re
 }
 
 /// Every group of channels of every sample brought to mean 0 and variance 1, then `y * weight + bias` per channel.
-pub fn group_norm(
-    x: &Tensor,
-    groups: i64,
-    weight: Option<&Tensor>,
-    bias: Option<&Tensor>,
-    eps: f64,
-) -> Result<Tensor> {
+pub fn group_norm(x: &Tensor, groups: i64, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Result<Tensor> {
     floats(x, "group_norm")?;
     per_channel("group_norm", x, [weight, bias])?;
     if groups <= 0 || (x.shape()[1] as i64) % groups != 0 {
@@ -156,14 +152,23 @@ pub fn local_response_norm(x: &Tensor, size: i64, alpha: f64, beta: f64, k: f64)
             .with_expected("[N, C, ..] with at least one spatial axis"));
     }
     if size < 1 {
-        return Err(Error::value(format!("{size} channels")).with_op("local_response_norm").with_expected("at least one"));
+        return Err(Error::value(format!("{size} channels"))
+            .with_op("local_response_norm")
+            .with_expected("at least one"));
     }
     if x.is_empty() {
         return x.duplicate();
     }
     let (batch, channels) = (x.shape()[0], x.shape()[1]);
     let plane = reshape_to(&x.mul(x)?, &[batch, 1, channels, x.len() / (batch * channels)])?;
-    let wide = one(&op::Pad { begins: known(&[0, 0, size / 2, 0]), ends: known(&[0, 0, (size - 1) / 2, 0]), mode: "constant".to_string() }, &[&plane])?;
+    let wide = one(
+        &op::Pad {
+            begins: known(&[0, 0, size / 2, 0]),
+            ends: known(&[0, 0, (size - 1) / 2, 0]),
+            mode: "constant".to_string(),
+        },
+        &[&plane],
+    )?;
     let pool = op::AvgPool {
         kernel: vec![size, 1],
         strides: vec![1, 1],

@@ -87,8 +87,8 @@ pub fn unique(x: &Tensor, dim: Option<i64>) -> Result<Different> {
     let dim = dim.map(|d| axis(d, x.rank().max(1)).map(|a| a as i64)).transpose()?;
     let source = if dim.is_some() { with_axis(x)? } else { x.clone() };
     let made = apply(&op::Unique { axis: dim, sorted: true }, &[&source.detach()])?.into_vec();
-    let [values, _, inverse, counts] = <[Tensor; 4]>::try_from(made)
-        .map_err(|_| Error::internal("four outputs were expected").with_op("unique"))?;
+    let [values, _, inverse, counts] =
+        <[Tensor; 4]>::try_from(made).map_err(|_| Error::internal("four outputs were expected").with_op("unique"))?;
     let inverse = if dim.is_none() { reshape_to(&inverse, x.shape())? } else { inverse };
     Ok(Different { values, inverse, counts })
 }
@@ -113,9 +113,7 @@ pub fn unique_consecutive(x: &Tensor, dim: Option<i64>) -> Result<Different> {
     let outer: usize = source.shape()[..a].iter().product();
     let numbers = source.to_host()?.numbers();
     let same = |i: usize| {
-        (0..outer).all(|o| {
-            (0..inner).all(|k| equal_at(&numbers, (o * n + i) * inner + k, (o * n + i - 1) * inner + k))
-        })
+        (0..outer).all(|o| (0..inner).all(|k| equal_at(&numbers, (o * n + i) * inner + k, (o * n + i - 1) * inner + k)))
     };
     let (mut first, mut inverse, mut counts) = (Vec::new(), Vec::new(), Vec::<i64>::new());
     for i in 0..n {

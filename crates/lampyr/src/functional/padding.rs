@@ -115,19 +115,34 @@ pub fn channel_shuffle(x: &Tensor, groups: i64) -> Result<Tensor> {
 
 /// The names of this family.
 pub(super) const NAMES: &[Entry] = &[
-    name("pad(Tensor input, int[] pad, str mode='constant', Scalar? value=None) -> Tensor", TOP | FUNCTIONAL, "With elements put around.", |a| {
-        give(pad(a.tensor(0)?, a.ints(1)?, a.str(2)?, a.scalar_or_none(3)?))
-    }),
-    name("pad(Tensor input, int[] pad, str mode='constant', *, Scalar? value=None) -> Tensor", METHOD, "With elements put around.", |a| {
-        give(pad(a.tensor(0)?, a.ints(1)?, a.str(2)?, a.scalar_or_none(3)?))
-    }),
-    name("pixel_shuffle(Tensor input, int upscale_factor) -> Tensor", TOP | FUNCTIONAL, "Channels moved into larger planes.", |a| {
-        give(pixel_shuffle(a.tensor(0)?, a.int(1)?))
-    }),
-    name("pixel_unshuffle(Tensor input, int downscale_factor) -> Tensor", TOP | FUNCTIONAL, "Pixels moved into channels.", |a| {
-        give(pixel_unshuffle(a.tensor(0)?, a.int(1)?))
-    }),
-    name("channel_shuffle(Tensor input, int groups) -> Tensor", TOP | FUNCTIONAL, "Channels of groups taken in turns.", |a| {
-        give(channel_shuffle(a.tensor(0)?, a.int(1)?))
-    }),
+    name(
+        "pad(Tensor input, int[] pad, str mode='constant', Scalar? value=None) -> Tensor",
+        TOP | FUNCTIONAL,
+        "With elements put around.",
+        |a| give(pad(a.tensor(0)?, a.ints(1)?, a.str(2)?, a.scalar_or_none(3)?)),
+    ),
+    name(
+        "pad(Tensor input, int[] pad, str mode='constant', *, Scalar? value=None) -> Tensor",
+        METHOD,
+        "With elements put around.",
+        |a| give(pad(a.tensor(0)?, a.ints(1)?, a.str(2)?, a.scalar_or_none(3)?)),
+    ),
+    name(
+        "pixel_shuffle(Tensor input, int upscale_factor) -> Tensor",
+        TOP | FUNCTIONAL,
+        "Channels moved into larger planes.",
+        |a| give(pixel_shuffle(a.tensor(0)?, a.int(1)?)),
+    ),
+    name(
+        "pixel_unshuffle(Tensor input, int downscale_factor) -> Tensor",
+        TOP | FUNCTIONAL,
+        "Pixels moved into channels.",
+        |a| give(pixel_unshuffle(a.tensor(0)?, a.int(1)?)),
+    ),
+    name(
+        "channel_shuffle(Tensor input, int groups) -> Tensor",
+        TOP | FUNCTIONAL,
+        "Channels of groups taken in turns.",
+        |a| give(channel_shuffle(a.tensor(0)?, a.int(1)?)),
+    ),
 ];

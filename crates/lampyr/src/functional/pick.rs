@@ -136,29 +136,51 @@ pub(super) const NAMES: &[Entry] = &[
         "Elements at positions along an axis.",
         |a| give(gather_along(a.tensor(0)?, a.int(1)?, a.tensor(2)?)),
     ),
-    name("index_select(Tensor input, int dim, Tensor index, *, Tensor? out=None) -> Tensor", TOP | METHOD, "Slices at positions of an axis.", |a| {
-        give(index_select(a.tensor(0)?, a.int(1)?, a.tensor(2)?))
-    }),
-    name("take(Tensor input, Tensor index, *, Tensor? out=None) -> Tensor", TOP | METHOD, "Elements at positions of all elements in a row.", |a| {
-        give(take(a.tensor(0)?, a.tensor(1)?))
-    }),
+    name(
+        "index_select(Tensor input, int dim, Tensor index, *, Tensor? out=None) -> Tensor",
+        TOP | METHOD,
+        "Slices at positions of an axis.",
+        |a| give(index_select(a.tensor(0)?, a.int(1)?, a.tensor(2)?)),
+    ),
+    name(
+        "take(Tensor input, Tensor index, *, Tensor? out=None) -> Tensor",
+        TOP | METHOD,
+        "Elements at positions of all elements in a row.",
+        |a| give(take(a.tensor(0)?, a.tensor(1)?)),
+    ),
     name(
         "take_along_dim(Tensor input, Tensor indices, int? dim=None, *, Tensor? out=None) -> Tensor",
         TOP | METHOD,
         "Elements at positions along an axis, with broadcasting.",
         |a| give(take_along_dim(a.tensor(0)?, a.tensor(1)?, a.int_or_none(2)?)),
     ),
-    name("masked_select(Tensor input, Tensor mask, *, Tensor? out=None) -> Tensor", TOP | METHOD, "The elements where a mask holds, as a vector.", |a| {
-        give(masked_select(a.tensor(0)?, a.tensor(1)?))
+    name(
+        "masked_select(Tensor input, Tensor mask, *, Tensor? out=None) -> Tensor",
+        TOP | METHOD,
+        "The elements where a mask holds, as a vector.",
+        |a| give(masked_select(a.tensor(0)?, a.tensor(1)?)),
+    ),
+    name("argwhere(Tensor input) -> Tensor", TOP | METHOD, "Positions of the elements that are not zero.", |a| {
+        give(argwhere(a.tensor(0)?))
     }),
-    name("argwhere(Tensor input) -> Tensor", TOP | METHOD, "Positions of the elements that are not zero.", |a| give(argwhere(a.tensor(0)?))),
-    name("nonzero(Tensor input, *, bool as_tuple=False, Tensor? out=None) -> Tensor", TOP | METHOD, "Positions of the elements that are not zero.", |a| {
-        if a.bool(1)? { give(nonzero_tuple(a.tensor(0)?)) } else { give(argwhere(a.tensor(0)?)) }
-    }),
-    name("where(Tensor condition) -> Tensor[]", TOP, "Positions of the elements that are not zero, one vector per axis.", |a| {
-        give(nonzero_tuple(a.tensor(0)?))
-    }),
-    name("one_hot(Tensor input, int num_classes=-1) -> Tensor", FUNCTIONAL, "1 at the class of each element, 0 elsewhere.", |a| {
-        give(one_hot(a.tensor(0)?, a.int(1)?))
-    }),
+    name(
+        "nonzero(Tensor input, *, bool as_tuple=False, Tensor? out=None) -> Tensor",
+        TOP | METHOD,
+        "Positions of the elements that are not zero.",
+        |a| {
+            if a.bool(1)? { give(nonzero_tuple(a.tensor(0)?)) } else { give(argwhere(a.tensor(0)?)) }
+        },
+    ),
+    name(
+        "where(Tensor condition) -> Tensor[]",
+        TOP,
+        "Positions of the elements that are not zero, one vector per axis.",
+        |a| give(nonzero_tuple(a.tensor(0)?)),
+    ),
+    name(
+        "one_hot(Tensor input, int num_classes=-1) -> Tensor",
+        FUNCTIONAL,
+        "1 at the class of each element, 0 elsewhere.",
+        |a| give(one_hot(a.tensor(0)?, a.int(1)?)),
+    ),
 ];

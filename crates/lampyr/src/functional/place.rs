@@ -44,8 +44,12 @@ fn reduction(word: &str, name: &str) -> Result<&'static str> {
 fn covered(values: &Tensor, at: &Tensor, name: &str) -> Result<Tensor> {
     let fits = values.rank() == at.rank() && values.shape().iter().zip(at.shape()).all(|(v, i)| i <= v);
     if !fits {
-        return Err(shape_error(name, format!("an index {:?} for values {:?}", at.shape(), values.shape()), &[at, values])
-            .with_expected("as many axes, and no size above that of the values"));
+        return Err(shape_error(
+            name,
+            format!("an index {:?} for values {:?}", at.shape(), values.shape()),
+            &[at, values],
+        )
+        .with_expected("as many axes, and no size above that of the values"));
     }
     let mut part = values.clone();
     for (a, (&i, &v)) in at.shape().iter().zip(values.shape()).enumerate() {
@@ -115,7 +119,11 @@ pub fn scatter_reduce(
     }
     let sum = scatter(&base, dim, at, Operand::Tensor(values), "sum")?;
     let ones = constant(1.0, x)?;
-    let own = if include_self { ones.expand(x.shape())? } else { scatter(&ones.expand(x.shape())?, dim, at, 0i64.into(), "")? };
+    let own = if include_self {
+        ones.expand(x.shape())?
+    } else {
+        scatter(&ones.expand(x.shape())?, dim, at, 0i64.into(), "")?
+    };
     let count = scatter(&own, dim, at, Operand::Tensor(&ones.expand(with_axis(at)?.shape())?), "sum")?;
     let count = one(&op::Maximum, &[&count, &ones])?;
     if x.dtype().is_float() { sum.div(&count) } else { floor_quotient(&sum, &count) }
@@ -152,8 +160,12 @@ fn spread(x: &Tensor, dim: i64, at: &Tensor, values: &Tensor, name: &str) -> Res
     let mut want = with_axis(x)?.shape().to_vec();
     want[a] = at.len();
     if values.shape() != want {
-        return Err(shape_error(name, format!("slices {:?} for a tensor {:?}", values.shape(), x.shape()), &[x, &values])
-            .with_expected(format!("{want:?}")));
+        return Err(shape_error(
+            name,
+            format!("slices {:?} for a tensor {:?}", values.shape(), x.shape()),
+            &[x, &values],
+        )
+        .with_expected(format!("{want:?}")));
     }
     let mut column = vec![1; rank];
     column[a] = at.len();
@@ -240,8 +252,12 @@ pub fn masked_scatter(x: &Tensor, mask: &Tensor, source: &Tensor) -> Result<Tens
     let hits = mask.to_host()?;
     let count = hits.bytes().iter().filter(|b| **b != 0).count();
     if count > source.len() {
-        return Err(shape_error("masked_scatter", format!("{} elements for {count} places", source.len()), &[x, source])
-            .with_expected(format!("at least {count} elements")));
+        return Err(shape_error(
+            "masked_scatter",
+            format!("{} elements for {count} places", source.len()),
+            &[x, source],
+        )
+        .with_expected(format!("at least {count} elements")));
     }
     if count == 0 {
         return wide.duplicate();
@@ -298,12 +314,18 @@ fn scatter_word(x: &Tensor, dim: i64, at: &Tensor, values: Operand, reduce: &str
 
 /// The names of this family.
 pub(super) const NAMES: &[Entry] = &[
-    name("scatter(Tensor input, int dim, Tensor index, Tensor src) -> Tensor", TOP | METHOD | INPLACE, "With elements placed along an axis.", |a| {
-        give(scatter(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?.into(), ""))
-    }),
-    name("scatter(Tensor input, int dim, Tensor index, Scalar value) -> Tensor", TOP | METHOD | INPLACE, "With a number placed along an axis.", |a| {
-        give(scatter(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.scalar(3)?.into(), ""))
-    }),
+    name(
+        "scatter(Tensor input, int dim, Tensor index, Tensor src) -> Tensor",
+        TOP | METHOD | INPLACE,
+        "With elements placed along an axis.",
+        |a| give(scatter(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?.into(), "")),
+    ),
+    name(
+        "scatter(Tensor input, int dim, Tensor index, Scalar value) -> Tensor",
+        TOP | METHOD | INPLACE,
+        "With a number placed along an axis.",
+        |a| give(scatter(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.scalar(3)?.into(), "")),
+    ),
     name(
         "scatter(Tensor input, int dim, Tensor index, Tensor src, *, str reduce) -> Tensor",
         TOP | METHOD | INPLACE,
@@ -316,9 +338,12 @@ pub(super) const NAMES: &[Entry] = &[
         "With a number combined along an axis.",
         |a| give(scatter_word(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.scalar(3)?.into(), a.str(4)?)),
     ),
-    name("scatter_add(Tensor input, int dim, Tensor index, Tensor src) -> Tensor", TOP | METHOD | INPLACE, "With elements added along an axis.", |a| {
-        give(scatter(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?.into(), "add"))
-    }),
+    name(
+        "scatter_add(Tensor input, int dim, Tensor index, Tensor src) -> Tensor",
+        TOP | METHOD | INPLACE,
+        "With elements added along an axis.",
+        |a| give(scatter(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?.into(), "add")),
+    ),
     name(
         "scatter_reduce(Tensor input, int dim, Tensor index, Tensor src, str reduce, *, bool include_self=True) -> Tensor",
         TOP | METHOD | INPLACE,
@@ -331,18 +356,24 @@ pub(super) const NAMES: &[Entry] = &[
         "With slices added at positions of an axis.",
         |a| give(index_add(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?, a.scalar(4)?.into())),
     ),
-    name("index_copy(Tensor input, int dim, Tensor index, Tensor source) -> Tensor", TOP | METHOD | INPLACE, "With slices at positions of an axis.", |a| {
-        give(index_copy(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?))
-    }),
+    name(
+        "index_copy(Tensor input, int dim, Tensor index, Tensor source) -> Tensor",
+        TOP | METHOD | INPLACE,
+        "With slices at positions of an axis.",
+        |a| give(index_copy(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?)),
+    ),
     name(
         "index_reduce(Tensor input, int dim, Tensor index, Tensor source, str reduce, *, bool include_self=True) -> Tensor",
         TOP | METHOD | INPLACE,
         "With slices combined at positions of an axis.",
         |a| give(index_reduce(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?, a.str(4)?, a.bool(5)?)),
     ),
-    name("index_fill(Tensor input, int dim, Tensor index, Operand value) -> Tensor", TOP | METHOD | INPLACE, "With a number in slices of an axis.", |a| {
-        give(index_fill(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.operand(3)?))
-    }),
+    name(
+        "index_fill(Tensor input, int dim, Tensor index, Operand value) -> Tensor",
+        TOP | METHOD | INPLACE,
+        "With a number in slices of an axis.",
+        |a| give(index_fill(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.operand(3)?)),
+    ),
     name(
         "index_put(Tensor input, Tensor?[] indices, Tensor values, bool accumulate=False) -> Tensor",
         TOP | METHOD | INPLACE | TOP_INPLACE,
@@ -355,13 +386,22 @@ pub(super) const NAMES: &[Entry] = &[
             give(index_put(a.tensor(0)?, &all.collect::<Vec<_>>(), a.tensor(2)?.into(), a.bool(3)?))
         },
     ),
-    name("masked_fill(Tensor input, Tensor mask, Operand value) -> Tensor", TOP | METHOD | INPLACE, "With a number where a mask holds.", |a| {
-        give(masked_fill(a.tensor(0)?, a.tensor(1)?, a.operand(2)?))
-    }),
-    name("masked_scatter(Tensor input, Tensor mask, Tensor source) -> Tensor", TOP | METHOD | INPLACE, "With elements in turn where a mask holds.", |a| {
-        give(masked_scatter(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?))
-    }),
-    name("put(Tensor input, Tensor index, Tensor source, bool accumulate=False) -> Tensor", TOP | METHOD | INPLACE, "With values at positions of all elements in a row.", |a| {
-        give(put(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, a.bool(3)?))
-    }),
+    name(
+        "masked_fill(Tensor input, Tensor mask, Operand value) -> Tensor",
+        TOP | METHOD | INPLACE,
+        "With a number where a mask holds.",
+        |a| give(masked_fill(a.tensor(0)?, a.tensor(1)?, a.operand(2)?)),
+    ),
+    name(
+        "masked_scatter(Tensor input, Tensor mask, Tensor source) -> Tensor",
+        TOP | METHOD | INPLACE,
+        "With elements in turn where a mask holds.",
+        |a| give(masked_scatter(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?)),
+    ),
+    name(
+        "put(Tensor input, Tensor index, Tensor source, bool accumulate=False) -> Tensor",
+        TOP | METHOD | INPLACE,
+        "With values at positions of all elements in a row.",
+        |a| give(put(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, a.bool(3)?)),
+    ),
 ];

@@ -8,7 +8,7 @@ use super::activation::power;
 use super::convolution::{batched, per_axis, unbatched};
 use super::operand::one;
 use super::support::{floats, known, shape_error, two};
-use crate::names::{Call, Entry, Output, FUNCTIONAL, give, name};
+use crate::names::{Call, Entry, FUNCTIONAL, Output, give, name};
 
 /// Size and steps of the windows of a pooling over `n` axes.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +37,7 @@ struct Ready {
 impl Pooling<'_> {
     fn ready(&self, name: &str) -> Result<Ready> {
         let kernel = per_axis(self.kernel, self.n, "kernel_size", 1)?;
-        let strides =
-            if self.stride.is_empty() { kernel.clone() } else { per_axis(self.stride, self.n, "stride", 1)? };
+        let strides = if self.stride.is_empty() { kernel.clone() } else { per_axis(self.stride, self.n, "stride", 1)? };
         let pads = per_axis(self.padding, self.n, "padding", 0)?;
         if pads.iter().zip(&kernel).any(|(p, k)| *p > k / 2) {
             return Err(Error::value(format!("padding {:?} for windows {:?}", self.padding, self.kernel))

@@ -92,7 +92,9 @@ pub fn inner(x: &Tensor, y: &Tensor) -> Result<Tensor> {
         return x.mul(y);
     }
     if x.shape().last() != y.shape().last() {
-        return Err(shape_error("inner", "the last axes have different sizes", &[x, y]).with_expected("equal last sizes"));
+        return Err(
+            shape_error("inner", "the last axes have different sizes", &[x, y]).with_expected("equal last sizes")
+        );
     }
     tensordot(x, y, &[-1], &[-1])
 }
@@ -167,10 +169,11 @@ pub fn tensordot(x: &Tensor, y: &Tensor, left: &[i64], right: &[i64]) -> Result<
         list.iter().map(|&a| axis(a, t.rank())).collect()
     };
     let (a, b) = (named(x, left)?, named(y, right)?);
-    let fits = a.len() == b.len() && a.iter().zip(&b).all(|(&i, &j)| {
-        let (m, n) = (x.shape()[i], y.shape()[j]);
-        m == n || m == 1 || n == 1
-    });
+    let fits = a.len() == b.len()
+        && a.iter().zip(&b).all(|(&i, &j)| {
+            let (m, n) = (x.shape()[i], y.shape()[j]);
+            m == n || m == 1 || n == 1
+        });
     if !fits {
         return Err(shape_error("tensordot", format!("axes {left:?} and {right:?} do not fit"), &[x, y])
             .with_expected("pairs of axes of equal size"));
@@ -206,7 +209,8 @@ pub fn einsum(equation: &str, operands: &[Tensor]) -> Result<Tensor> {
 /// Every element of `x` times all of `y`.
 pub fn kron(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     let rank = x.rank().max(y.rank());
-    let lead = |t: &Tensor| std::iter::repeat_n(1, rank - t.rank()).chain(t.shape().iter().copied()).collect::<Vec<_>>();
+    let lead =
+        |t: &Tensor| std::iter::repeat_n(1, rank - t.rank()).chain(t.shape().iter().copied()).collect::<Vec<_>>();
     let (a, b) = (lead(x), lead(y));
     let left: Vec<usize> = a.iter().flat_map(|&d| [d, 1]).collect();
     let right: Vec<usize> = b.iter().flat_map(|&d| [1, d]).collect();
@@ -217,7 +221,9 @@ pub fn kron(x: &Tensor, y: &Tensor) -> Result<Tensor> {
 /// Product of several matrices, from the left.
 pub fn chain_matmul(matrices: &[Tensor]) -> Result<Tensor> {
     let Some((first, rest)) = matrices.split_first() else {
-        return Err(Error::value("chain_matmul() of no matrices").with_op("chain_matmul").with_expected("at least one"));
+        return Err(Error::value("chain_matmul() of no matrices")
+            .with_op("chain_matmul")
+            .with_expected("at least one"));
     };
     rest.iter().try_fold(first.clone(), |product, next| mm(&product, next))
 }

@@ -42,8 +42,12 @@ pub fn repeat_interleave(x: &Tensor, repeats: &Tensor, dim: Option<i64>, output_
     let n = flat.shape()[dim];
     let times = repeats.to_host()?.to_i64();
     if repeats.rank() > 1 || (times.len() != 1 && times.len() != n) {
-        return Err(shape_error("repeat_interleave", format!("{} repeats for {n} elements", times.len()), &[x, repeats])
-            .with_expected("one number, or one per element"));
+        return Err(shape_error(
+            "repeat_interleave",
+            format!("{} repeats for {n} elements", times.len()),
+            &[x, repeats],
+        )
+        .with_expected("one number, or one per element"));
     }
     if let Some(negative) = times.iter().find(|t| **t < 0) {
         return Err(Error::value(format!("repeats cannot be {negative}")).with_op("repeat_interleave"));
@@ -148,8 +152,12 @@ pub fn triangle(x: &Tensor, diagonal: i64, upper: bool) -> Result<Tensor> {
 
 /// The names of this family.
 pub(super) const NAMES: &[Entry] = &[
-    name("repeat(Tensor input, int[] repeats) -> Tensor", TOP | METHOD, "Repeated along every axis.", |a| give(repeat(a.tensor(0)?, a.ints(1)?))),
-    name("tile(Tensor input, int[] dims) -> Tensor", TOP | METHOD, "Repeated along every axis.", |a| give(tile(a.tensor(0)?, a.ints(1)?))),
+    name("repeat(Tensor input, int[] repeats) -> Tensor", TOP | METHOD, "Repeated along every axis.", |a| {
+        give(repeat(a.tensor(0)?, a.ints(1)?))
+    }),
+    name("tile(Tensor input, int[] dims) -> Tensor", TOP | METHOD, "Repeated along every axis.", |a| {
+        give(tile(a.tensor(0)?, a.ints(1)?))
+    }),
     name(
         "repeat_interleave(Tensor input, int repeats, int? dim=None, *, int? output_size=None) -> Tensor",
         TOP | METHOD,
@@ -166,24 +174,43 @@ pub(super) const NAMES: &[Entry] = &[
         "Every element several times.",
         |a| give(repeat_interleave(a.tensor(0)?, a.tensor(1)?, a.int_or_none(2)?, a.int_or_none(3)?)),
     ),
-    name("repeat_interleave(Tensor repeats, *, int? output_size=None) -> Tensor", TOP, "Every position as often as its number says.", |a| {
-        let times = a.tensor(0)?;
-        let all = super::support::counting(times.len(), times.device())?;
-        give(repeat_interleave(&all, times, Some(0), a.int_or_none(1)?))
+    name(
+        "repeat_interleave(Tensor repeats, *, int? output_size=None) -> Tensor",
+        TOP,
+        "Every position as often as its number says.",
+        |a| {
+            let times = a.tensor(0)?;
+            let all = super::support::counting(times.len(), times.device())?;
+            give(repeat_interleave(&all, times, Some(0), a.int_or_none(1)?))
+        },
+    ),
+    name("flip(Tensor input, int[1] dims) -> Tensor", TOP | METHOD, "Axes in reverse order.", |a| {
+        give(flip(a.tensor(0)?, a.ints(1)?))
     }),
-    name("flip(Tensor input, int[1] dims) -> Tensor", TOP | METHOD, "Axes in reverse order.", |a| give(flip(a.tensor(0)?, a.ints(1)?))),
     name("fliplr(Tensor input) -> Tensor", TOP | METHOD, "Columns in reverse order.", |a| give(fliplr(a.tensor(0)?))),
     name("flipud(Tensor input) -> Tensor", TOP | METHOD, "Rows in reverse order.", |a| give(flipud(a.tensor(0)?))),
-    name("roll(Tensor input, int[1] shifts, int[1] dims=[]) -> Tensor", TOP | METHOD, "Elements moved along axes, round the end.", |a| {
-        give(roll(a.tensor(0)?, a.ints(1)?, a.ints(2)?))
-    }),
-    name("rot90(Tensor input, int k=1, int[] dims=[0, 1]) -> Tensor", TOP | METHOD, "Turned by quarters in a plane.", |a| {
-        give(rot90(a.tensor(0)?, a.int(1)?, a.ints(2)?))
-    }),
-    name("tril(Tensor input, int diagonal=0, *, Tensor? out=None) -> Tensor", TOP | METHOD | INPLACE, "Lower triangles, the rest zero.", |a| {
-        give(triangle(a.tensor(0)?, a.int(1)?, false))
-    }),
-    name("triu(Tensor input, int diagonal=0, *, Tensor? out=None) -> Tensor", TOP | METHOD | INPLACE, "Upper triangles, the rest zero.", |a| {
-        give(triangle(a.tensor(0)?, a.int(1)?, true))
-    }),
+    name(
+        "roll(Tensor input, int[1] shifts, int[1] dims=[]) -> Tensor",
+        TOP | METHOD,
+        "Elements moved along axes, round the end.",
+        |a| give(roll(a.tensor(0)?, a.ints(1)?, a.ints(2)?)),
+    ),
+    name(
+        "rot90(Tensor input, int k=1, int[] dims=[0, 1]) -> Tensor",
+        TOP | METHOD,
+        "Turned by quarters in a plane.",
+        |a| give(rot90(a.tensor(0)?, a.int(1)?, a.ints(2)?)),
+    ),
+    name(
+        "tril(Tensor input, int diagonal=0, *, Tensor? out=None) -> Tensor",
+        TOP | METHOD | INPLACE,
+        "Lower triangles, the rest zero.",
+        |a| give(triangle(a.tensor(0)?, a.int(1)?, false)),
+    ),
+    name(
+        "triu(Tensor input, int diagonal=0, *, Tensor? out=None) -> Tensor",
+        TOP | METHOD | INPLACE,
+        "Upper triangles, the rest zero.",
+        |a| give(triangle(a.tensor(0)?, a.int(1)?, true)),
+    ),
 ];

@@ -40,7 +40,9 @@ pub fn interpolate(x: &Tensor, options: Interpolation) -> Result<Tensor> {
         }
     };
     let wanted = match (mode, n) {
-        ("nearest" | "nearest-exact" | "area", _) | ("linear", 1) | ("bilinear" | "bicubic", 2) | ("trilinear", 3) => mode,
+        ("nearest" | "nearest-exact" | "area", _) | ("linear", 1) | ("bilinear" | "bicubic", 2) | ("trilinear", 3) => {
+            mode
+        }
         ("linear" | "bilinear" | "bicubic" | "trilinear", _) => {
             return Err(Error::unsupported(format!("mode `{mode}` for {n} spatial axes")).with_op("interpolate"));
         }
@@ -216,7 +218,9 @@ pub fn fold(x: &Tensor, size: &[i64], windows: Windows) -> Result<Tensor> {
         3 => x.clone(),
         2 => unsqueeze(x, 0)?,
         n => {
-            return Err(shape_error("fold", format!("an input of {n} axes"), &[x]).with_expected("[N, C * window, windows]"));
+            return Err(
+                shape_error("fold", format!("an input of {n} axes"), &[x]).with_expected("[N, C * window, windows]")
+            );
         }
     };
     sizes(&[wide.shape()[0] as i64, wide.shape()[1] as i64, image[0], image[1]])?;

@@ -65,7 +65,9 @@ pub fn searchsorted(sequence: &Tensor, values: Operand, search: Search) -> Resul
         None => None,
     };
     if let Some(bad) = sorter.iter().flatten().find(|i| **i < 0 || **i >= n as i64) {
-        return Err(Error::index(format!("sorter index {bad} is out of range for {n} elements")).with_op("searchsorted"));
+        return Err(
+            Error::index(format!("sorter index {bad} is out of range for {n} elements")).with_op("searchsorted")
+        );
     }
     let (from, wanted) = (sequence.to_dtype(to)?.to_host()?.numbers(), values.to_dtype(to)?.to_host()?.numbers());
     let width = values.shape().last().copied().unwrap_or(1).max(1);
@@ -160,7 +162,11 @@ pub(super) const NAMES: &[Entry] = &[
         "Where elements go into a sorted sequence.",
         |a| {
             let right = side(a.bool(3)?, a.str_or_none(4)?, a.given(3))?;
-            give(searchsorted(a.tensor(0)?, a.operand(1)?, Search { narrow: a.bool(2)?, right, sorter: a.tensor_or_none(5)? }))
+            give(searchsorted(
+                a.tensor(0)?,
+                a.operand(1)?,
+                Search { narrow: a.bool(2)?, right, sorter: a.tensor_or_none(5)? },
+            ))
         },
     ),
     name(
@@ -169,9 +175,12 @@ pub(super) const NAMES: &[Entry] = &[
         "Between which boundaries elements lie.",
         |a| give(bucketize(a.operand(0)?, a.tensor(1)?, a.bool(2)?, a.bool(3)?)),
     ),
-    name("histc(Tensor input, int bins=100, float min=0, float max=0, *, Tensor? out=None) -> Tensor", TOP | METHOD, "How many elements lie in each of equal parts of a range.", |a| {
-        give(histc(a.tensor(0)?, a.int(1)?, a.float(2)?, a.float(3)?))
-    }),
+    name(
+        "histc(Tensor input, int bins=100, float min=0, float max=0, *, Tensor? out=None) -> Tensor",
+        TOP | METHOD,
+        "How many elements lie in each of equal parts of a range.",
+        |a| give(histc(a.tensor(0)?, a.int(1)?, a.float(2)?, a.float(3)?)),
+    ),
     name(
         "isin(Operand elements, Operand test_elements, *, bool assume_unique=False, bool invert=False, Tensor? out=None) -> Tensor",
         TOP,

@@ -76,7 +76,9 @@ pub fn t(x: &Tensor) -> Result<Tensor> {
 /// The last two axes exchanged.
 pub fn adjoint(x: &Tensor) -> Result<Tensor> {
     if x.rank() == 1 {
-        return Err(shape_error("adjoint", "the adjoint of a vector", &[x]).with_expected("a matrix or a batch of them"));
+        return Err(
+            shape_error("adjoint", "the adjoint of a vector", &[x]).with_expected("a matrix or a batch of them")
+        );
     }
     if x.rank() == 0 { reshape_to(x, &[]) } else { x.transpose(-2, -1) }
 }
@@ -164,9 +166,12 @@ pub fn as_strided(x: &Tensor, size: &[i64], stride: &[i64], offset: Option<i64>)
         order.sort_by_key(|&a| -(layout.strides[a as usize].unsigned_abs() as i64));
         let dense = x.permute(&order)?;
         if !dense.is_contiguous() {
-            return Err(Error::value(format!("elements with strides {:?} have gaps between them", &layout.strides[..]))
-                .with_op("as_strided")
-                .with_help("take as_strided() of the tensor that this one is a view of, or of contiguous()"));
+            return Err(Error::value(format!(
+                "elements with strides {:?} have gaps between them",
+                &layout.strides[..]
+            ))
+            .with_op("as_strided")
+            .with_help("take as_strided() of the tensor that this one is a view of, or of contiguous()"));
         }
         dense
     };
@@ -227,23 +232,37 @@ fn whole(x: &Tensor) -> Result<i64> {
 
 /// The names of this family.
 pub(super) const NAMES: &[Entry] = &[
-    name("reshape(Tensor input, int[] shape) -> Tensor", TOP | METHOD, "The same elements in another shape; one size may be -1.", |a| {
-        give(a.tensor(0)?.reshape(a.ints(1)?))
-    }),
-    name("view(Tensor input, int[] size) -> Tensor", TOP | METHOD, "The same elements in another shape, never a copy.", |a| {
-        give(view(a.tensor(0)?, a.ints(1)?))
-    }),
+    name(
+        "reshape(Tensor input, int[] shape) -> Tensor",
+        TOP | METHOD,
+        "The same elements in another shape; one size may be -1.",
+        |a| give(a.tensor(0)?.reshape(a.ints(1)?)),
+    ),
+    name(
+        "view(Tensor input, int[] size) -> Tensor",
+        TOP | METHOD,
+        "The same elements in another shape, never a copy.",
+        |a| give(view(a.tensor(0)?, a.ints(1)?)),
+    ),
     name("permute(Tensor input, int[] dims) -> Tensor", TOP | METHOD, "Axes in another order; a view.", |a| {
         give(permuted(a.tensor(0)?, a.ints(1)?))
     }),
-    name("transpose(Tensor input, int dim0, int dim1) -> Tensor", TOP | METHOD | INPLACE, "Two axes exchanged; a view.", |a| {
-        give(transposed(a.tensor(0)?, a.int(1)?, a.int(2)?))
-    })
+    name(
+        "transpose(Tensor input, int dim0, int dim1) -> Tensor",
+        TOP | METHOD | INPLACE,
+        "Two axes exchanged; a view.",
+        |a| give(transposed(a.tensor(0)?, a.int(1)?, a.int(2)?)),
+    )
     .also(&["swapdims"]),
-    name("swapaxes(Tensor input, int axis0, int axis1) -> Tensor", TOP | METHOD | INPLACE, "Two axes exchanged; a view.", |a| {
-        give(transposed(a.tensor(0)?, a.int(1)?, a.int(2)?))
+    name(
+        "swapaxes(Tensor input, int axis0, int axis1) -> Tensor",
+        TOP | METHOD | INPLACE,
+        "Two axes exchanged; a view.",
+        |a| give(transposed(a.tensor(0)?, a.int(1)?, a.int(2)?)),
+    ),
+    name("squeeze(Tensor input) -> Tensor", TOP | METHOD, "Without axes of size 1; a view.", |a| {
+        give(squeeze(a.tensor(0)?, None))
     }),
-    name("squeeze(Tensor input) -> Tensor", TOP | METHOD, "Without axes of size 1; a view.", |a| give(squeeze(a.tensor(0)?, None))),
     name("squeeze(Tensor input, int dim) -> Tensor", TOP | METHOD, "Without axes of size 1; a view.", |a| {
         give(squeeze_axes(a.tensor(0)?, &[a.int(1)?]))
     }),
@@ -254,24 +273,41 @@ pub(super) const NAMES: &[Entry] = &[
         give(unsqueeze(a.tensor(0)?, a.int(1)?))
     })
     .also(&["expand_dims"]),
-    name("flatten(Tensor input, int start_dim=0, int end_dim=-1) -> Tensor", TOP | METHOD, "Several axes as one.", |a| {
-        give(flatten(a.tensor(0)?, a.int(1)?, a.int(2)?))
-    }),
-    name("unflatten(Tensor input, int dim, int[] sizes) -> Tensor", TOP | METHOD, "One axis as several; a view.", |a| {
-        give(unflatten(a.tensor(0)?, a.int(1)?, a.ints(2)?))
-    }),
-    name("movedim(Tensor input, int[1] source, int[1] destination) -> Tensor", TOP | METHOD, "Axes moved to other places; a view.", |a| {
-        give(movedim(a.tensor(0)?, a.ints(1)?, a.ints(2)?))
-    })
+    name(
+        "flatten(Tensor input, int start_dim=0, int end_dim=-1) -> Tensor",
+        TOP | METHOD,
+        "Several axes as one.",
+        |a| give(flatten(a.tensor(0)?, a.int(1)?, a.int(2)?)),
+    ),
+    name(
+        "unflatten(Tensor input, int dim, int[] sizes) -> Tensor",
+        TOP | METHOD,
+        "One axis as several; a view.",
+        |a| give(unflatten(a.tensor(0)?, a.int(1)?, a.ints(2)?)),
+    ),
+    name(
+        "movedim(Tensor input, int[1] source, int[1] destination) -> Tensor",
+        TOP | METHOD,
+        "Axes moved to other places; a view.",
+        |a| give(movedim(a.tensor(0)?, a.ints(1)?, a.ints(2)?)),
+    )
     .also(&["moveaxis"]),
     name("t(Tensor input) -> Tensor", TOP | METHOD, "Rows and columns exchanged; a view.", |a| give(t(a.tensor(0)?))),
-    name("adjoint(Tensor input) -> Tensor", TOP | METHOD, "The last two axes exchanged; a view.", |a| give(adjoint(a.tensor(0)?))),
-    name("expand(Tensor input, int[] size) -> Tensor", TOP | METHOD, "A view broadcast to a shape; -1 keeps a size.", |a| {
-        give(expand_keeping(a.tensor(0)?, a.ints(1)?))
+    name("adjoint(Tensor input) -> Tensor", TOP | METHOD, "The last two axes exchanged; a view.", |a| {
+        give(adjoint(a.tensor(0)?))
     }),
-    name("expand_as(Tensor input, Tensor other) -> Tensor", METHOD, "A view broadcast to the shape of another tensor.", |a| {
-        give(expand_as(a.tensor(0)?, a.tensor(1)?))
-    }),
+    name(
+        "expand(Tensor input, int[] size) -> Tensor",
+        TOP | METHOD,
+        "A view broadcast to a shape; -1 keeps a size.",
+        |a| give(expand_keeping(a.tensor(0)?, a.ints(1)?)),
+    ),
+    name(
+        "expand_as(Tensor input, Tensor other) -> Tensor",
+        METHOD,
+        "A view broadcast to the shape of another tensor.",
+        |a| give(expand_as(a.tensor(0)?, a.tensor(1)?)),
+    ),
     name("broadcast_to(Tensor input, int[] size) -> Tensor", TOP | METHOD, "A view broadcast to a shape.", |a| {
         give(broadcast_to(a.tensor(0)?, a.ints(1)?))
     }),
@@ -285,24 +321,36 @@ pub(super) const NAMES: &[Entry] = &[
     name("view_as(Tensor input, Tensor other) -> Tensor", METHOD, "A view in the shape of another tensor.", |a| {
         give(view_as(a.tensor(0)?, a.tensor(1)?))
     }),
-    name("narrow(Tensor input, int dim, int start, int length) -> Tensor", TOP | METHOD, "Some elements of one axis; a view.", |a| {
-        give(narrow(a.tensor(0)?, a.int(1)?, a.int(2)?, a.int(3)?))
-    }),
-    name("narrow(Tensor input, int dim, Tensor start, int length) -> Tensor", TOP | METHOD, "Some elements of one axis; a view.", |a| {
-        give(narrow(a.tensor(0)?, a.int(1)?, whole(a.tensor(2)?)?, a.int(3)?))
-    }),
-    name("select(Tensor input, int dim, int index) -> Tensor", TOP | METHOD, "One slice of an axis, without it; a view.", |a| {
-        give(a.tensor(0)?.select(a.int(1)?, a.int(2)?))
-    }),
+    name(
+        "narrow(Tensor input, int dim, int start, int length) -> Tensor",
+        TOP | METHOD,
+        "Some elements of one axis; a view.",
+        |a| give(narrow(a.tensor(0)?, a.int(1)?, a.int(2)?, a.int(3)?)),
+    ),
+    name(
+        "narrow(Tensor input, int dim, Tensor start, int length) -> Tensor",
+        TOP | METHOD,
+        "Some elements of one axis; a view.",
+        |a| give(narrow(a.tensor(0)?, a.int(1)?, whole(a.tensor(2)?)?, a.int(3)?)),
+    ),
+    name(
+        "select(Tensor input, int dim, int index) -> Tensor",
+        TOP | METHOD,
+        "One slice of an axis, without it; a view.",
+        |a| give(a.tensor(0)?.select(a.int(1)?, a.int(2)?)),
+    ),
     name(
         "diagonal(Tensor input, int offset=0, int dim1=0, int dim2=1) -> Tensor",
         TOP | METHOD,
         "The diagonal of two axes as the last axis; a view.",
         |a| give(diagonal(a.tensor(0)?, a.int(1)?, a.int(2)?, a.int(3)?)),
     ),
-    name("unfold(Tensor input, int dimension, int size, int step) -> Tensor", METHOD, "Windows of an axis as a new last axis; a view.", |a| {
-        give(unfold_axis(a.tensor(0)?, a.int(1)?, a.int(2)?, a.int(3)?))
-    }),
+    name(
+        "unfold(Tensor input, int dimension, int size, int step) -> Tensor",
+        METHOD,
+        "Windows of an axis as a new last axis; a view.",
+        |a| give(unfold_axis(a.tensor(0)?, a.int(1)?, a.int(2)?, a.int(3)?)),
+    ),
     name(
         "as_strided(Tensor input, int[] size, int[] stride, int? storage_offset=None) -> Tensor",
         TOP | METHOD,
