@@ -58,6 +58,7 @@ pub fn adaptive_avg_pooling(n: usize, x: &Tensor, output: &[Option<i64>]) -> Res
         if size == out {
             continue;
         }
+        super::support::room(&[size, out])?;
         let mut weights = vec![0.0; size * out];
         for i in 0..out {
             let (from, to) = bounds(i, out, size);
@@ -71,10 +72,11 @@ pub fn adaptive_avg_pooling(n: usize, x: &Tensor, output: &[Option<i64>]) -> Res
 
 /// Flat positions of the elements of every window, `[windows * taps]`, and the number of taps; windows with fewer
 /// elements repeat one.
-fn taps(own: &[usize], wanted: &[usize]) -> (Vec<i64>, usize) {
+fn taps(own: &[usize], wanted: &[usize]) -> Result<(Vec<i64>, usize)> {
     let widest = |(&n, &w): (&usize, &usize)| (0..w).map(|i| bounds(i, w, n)).map(|(a, b)| b - a).max().unwrap_or(0);
     let reach: Vec<usize> = own.iter().zip(wanted).map(widest).collect();
     let (windows, count) = (wanted.iter().product::<usize>(), reach.iter().product::<usize>());
+    super::support::room(&[windows, count])?;
     let mut at = Vec::with_capacity(windows * count);
     for w in 0..windows {
         let window = lampyr_ops::common::unravel(w, wanted);
@@ -87,7 +89,7 @@ fn taps(own: &[usize], wanted: &[usize]) -> (Vec<i64>, usize) {
             at.push(flat as i64);
         }
     }
-    (at, count)
+    Ok((at, count))
 }
 
 /// Largest elements of as many windows per axis as `output` asks for, and their positions in the plane.
@@ -104,7 +106,7 @@ pub fn adaptive_max_pooling(n: usize, x: &Tensor, output: &[Option<i64>]) -> Res
     }
     let (batch, channels) = (wide.shape()[0], wide.shape()[1]);
     let plane: usize = wide.shape()[2..].iter().product();
-    let (at, count) = taps(&wide.shape()[2..], &wanted);
+    let (at, count) = taps(&wide.shape()[2..], &wanted)?;
     let windows = wanted.iter().product::<usize>();
     let shape = [&[batch, channels], &wanted[..]].concat();
     if windows == 0 {

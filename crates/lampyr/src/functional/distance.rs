@@ -99,6 +99,7 @@ pub fn pdist(x: &Tensor, p: f64) -> Result<Tensor> {
         return Err(Error::value(format!("p is {p}")).with_op("pdist").with_expected("0 or more"));
     }
     let n = x.shape()[0] as i64;
+    super::support::room(&[x.shape()[0], x.shape()[0]])?;
     let pairs: Vec<(i64, i64)> = (0..n).flat_map(|i| (i + 1..n).map(move |j| (i, j))).collect();
     let rows = |at: Vec<i64>| one(&op::Gather { axis: 0 }, &[x, &ints(&at, &[at.len()], x.device())?]);
     let first = rows(pairs.iter().map(|p| p.0).collect())?;

@@ -52,7 +52,7 @@ pub fn fractional_max_pooling(
     }
     let (windows, taps) = (output.iter().product::<usize>(), kernel.iter().product::<usize>());
     let rows = batch * channels;
-    sizes(&[rows as i64, windows as i64, taps as i64])?;
+    super::support::room(&[rows, windows, taps])?;
     let mut at = Vec::with_capacity(rows * windows * taps);
     for row in 0..rows {
         // Images give the sample of the width first, volumes that of the depth.

@@ -77,6 +77,7 @@ pub fn block_diag(tensors: &[Tensor]) -> Result<Tensor> {
 /// Row and column of every element of the lower (or upper) triangle of a matrix of this size.
 pub fn triangle_indices(rows: i64, columns: i64, offset: i64, upper: bool, dtype: DType) -> Result<Tensor> {
     let [height, width] = sizes(&[rows, columns])?[..] else { return Err(Error::internal("two sizes")) };
+    super::support::room(&[2, height, width])?;
     let inside = |i: i64, j: i64| {
         let distance = i128::from(j) - i128::from(i);
         if upper { distance >= i128::from(offset) } else { distance <= i128::from(offset) }
@@ -148,7 +149,7 @@ pub fn combinations(x: &Tensor, r: i64, with_replacement: bool) -> Result<Tensor
             (from..n as i64).map(move |i| [row.as_slice(), &[i]].concat())
         });
         rows = grown.collect();
-        num_elements(&[rows.len(), count])?;
+        super::support::room(&[rows.len(), count])?;
     }
     let at: Vec<i64> = rows.concat();
     one(&op::Gather { axis: 0 }, &[x, &ints(&at, &[rows.len(), count], x.device())?])

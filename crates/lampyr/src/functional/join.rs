@@ -57,6 +57,9 @@ pub fn stack_checked(tensors: &[Tensor], dim: i64) -> Result<Tensor> {
     stack(tensors, dim)
 }
 
+/// Parts without elements that one call makes at most.
+const MOST_EMPTY: i64 = 1 << 16;
+
 fn cuts(x: &Tensor, dim: i64, name: &str) -> Result<(i64, i64)> {
     if x.rank() == 0 {
         return Err(shape_error(name, format!("{name}() of a tensor without axes"), &[x]));
@@ -96,6 +99,7 @@ pub fn split(x: &Tensor, size: i64, dim: i64) -> Result<Vec<Tensor>> {
     if n == 0 {
         return split_with_sizes(x, &[0], dim);
     }
+    super::support::room(&[(n / size) as usize])?;
     let parts: Vec<i64> = (0..n).step_by(size as usize).map(|from| size.min(n - from)).collect();
     split_with_sizes(x, &parts, dim)
 }
@@ -107,7 +111,7 @@ pub fn chunk(x: &Tensor, chunks: i64, dim: i64) -> Result<Vec<Tensor>> {
         return Err(Error::value(format!("{chunks} chunks")).with_op("chunk").with_expected("at least one"));
     }
     if n == 0 {
-        let count = usize::try_from(chunks).unwrap_or(0).min(1 << 16);
+        let count = chunks.min(MOST_EMPTY) as usize;
         return split_with_sizes(x, &vec![0; count], dim);
     }
     split(x, (n + chunks - 1).checked_div(chunks).unwrap_or(n).max(1), dim)
@@ -116,7 +120,7 @@ pub fn chunk(x: &Tensor, chunks: i64, dim: i64) -> Result<Vec<Tensor>> {
 /// `sections` parts along axis `dim` whose sizes differ by at most one; views.
 pub fn tensor_split(x: &Tensor, sections: i64, dim: i64) -> Result<Vec<Tensor>> {
     let (_, n) = cuts(x, dim, "tensor_split")?;
-    if sections <= 0 || sections > 1 << 32 {
+    if sections <= 0 || sections > n.max(MOST_EMPTY) {
         return Err(Error::value(format!("{sections} sections")).with_op("tensor_split").with_expected("at least one"));
     }
     let parts: Vec<i64> = (0..sections).map(|i| n / sections + i64::from(i < n % sections)).collect();

@@ -60,6 +60,7 @@ pub fn repeat_interleave(x: &Tensor, repeats: &Tensor, dim: Option<i64>, output_
             .with_op("repeat_interleave"));
     }
     sizes(&[total, (flat.len() / n.max(1)).max(1) as i64])?;
+    super::support::room(&[total as usize])?;
     let at: Vec<i64> = (0..n).flat_map(|i| std::iter::repeat_n(i as i64, time(i) as usize)).collect();
     one(&op::Gather { axis: dim as i64 }, &[&flat, &ints(&at, &[at.len()], x.device())?])
 }

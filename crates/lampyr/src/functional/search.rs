@@ -87,6 +87,7 @@ pub fn histc(x: &Tensor, bins: i64, min: f64, max: f64) -> Result<Tensor> {
         return Err(Error::value(format!("{bins} bins")).with_op("histc").with_expected("at least one"));
     }
     let count = super::support::sizes(&[bins])?[0];
+    super::support::room(&[count])?;
     let values = x.to_host()?.to_f64();
     let (mut low, mut high) = (min, max);
     if low == high && !values.is_empty() {

@@ -75,8 +75,15 @@ pub(crate) fn zeros(shape: &[usize], like: &Tensor) -> Result<Tensor> {
     Tensor::full(shape, 0.0, like.dtype(), like.device())
 }
 
+/// # Errors
+/// When there is no memory for so many numbers, which a table of them would need.
+pub(crate) fn room(shape: &[usize]) -> Result<()> {
+    Tensor::empty(shape, DType::I64, Device::CPU).map(drop)
+}
+
 /// `0, 1, ... n - 1`
 pub(crate) fn counting(n: usize, device: Device) -> Result<Tensor> {
+    room(&[n])?;
     ints(&(0..n as i64).collect::<Vec<_>>(), &[n], device)
 }
 
