@@ -2,7 +2,6 @@
 
 use lampyr_base::{DType, Error, Result};
 use lampyr_ops::build as op;
-use lampyr_ops::build::{SELU_ALPHA, SELU_GAMMA};
 use lampyr_ops::common::axis;
 use lampyr_runtime::{Scalar, Tensor, is_grad_enabled};
 
@@ -218,6 +217,13 @@ pub fn celu(x: &Tensor, alpha: f64) -> Result<Tensor> {
     strict(&op::Celu { alpha }, x)
 }
 
+/// Scaled exponential linear unit (Klambauer et al. 2017).
+pub fn selu(x: &Tensor) -> Result<Tensor> {
+    const ALPHA: f64 = 1.673_263_242_354_377_2;
+    const GAMMA: f64 = 1.050_700_987_355_480_5;
+    strict(&op::Selu { alpha: ALPHA, gamma: GAMMA }, x)
+}
+
 /// Gaussian error linear unit; `approximate` is `none` or `tanh`.
 pub fn gelu(x: &Tensor, approximate: &str) -> Result<Tensor> {
     if !["none", "tanh"].contains(&approximate) {
@@ -240,8 +246,8 @@ pub(super) const NAMES: &[Entry] = &[
     name("leaky_relu(Tensor input, float negative_slope=0.01, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "Negative elements times a slope.", |a| give(strict(&op::LeakyRelu { alpha: a.float(1)? }, a.tensor(0)?))).cost(8.0),
     name("rrelu(Tensor input, float lower=0.125, float upper=0.3333333333333333, bool training=False, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "Negative elements times random slopes.", |a| give(rrelu(a.tensor(0)?, a.float(1)?, a.float(2)?, a.bool(3)?))).cost(8.0),
     name("elu(Tensor input, float alpha=1.0, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "`alpha * (exp(input) - 1)` of negative elements.", |a| give(elu(a.tensor(0)?, a.float(1)?, 1.0, 1.0))).cost(8.0),
-    name("selu(Tensor input, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "Scaled exponential linear unit.", |a| give(strict(&op::Selu { alpha: SELU_ALPHA, gamma: SELU_GAMMA }, a.tensor(0)?))).cost(8.0),
-    name("selu(Tensor input) -> Tensor", TOP | METHOD | TOP_INPLACE, "Scaled exponential linear unit.", |a| give(strict(&op::Selu { alpha: SELU_ALPHA, gamma: SELU_GAMMA }, a.tensor(0)?))).cost(8.0),
+    name("selu(Tensor input, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "Scaled exponential linear unit.", |a| give(selu(a.tensor(0)?))).cost(8.0),
+    name("selu(Tensor input) -> Tensor", TOP | METHOD | TOP_INPLACE, "Scaled exponential linear unit.", |a| give(selu(a.tensor(0)?))).cost(8.0),
     name("celu(Tensor input, float alpha=1.0, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "`alpha * (exp(input / alpha) - 1)` of negative elements.", |a| give(celu(a.tensor(0)?, a.float(1)?))).cost(8.0),
     name("fused_linear_relu(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor", FUNCTIONAL, "`relu(linear(input, weight, bias))`", |a| {
         give(relu(&super::linear(a.tensor(0)?, a.tensor(1)?, a.tensor_or_none(2)?)?))
