@@ -260,10 +260,7 @@ fn many_heads(a: &Call) -> Result<Output> {
         causal: a.bool(24)?,
     };
     let (y, weights) = multi_head_attention(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, &heads)?;
-    match weights {
-        Some(w) => Ok((y, w).into()),
-        None => Ok(vec![y].into()),
-    }
+    Ok(Output::OptionalTensors(vec![Some(y), weights]))
 }
 
 /// The names of this family.
