@@ -83,7 +83,8 @@ pub fn huber_loss(x: &Tensor, y: &Tensor, reduction: &str, delta: f64, weight: O
     let size = one(&op::Abs, &[&x.sub(&y)?])?;
     let near = one(&op::LessEqual, &[&size, &constant(delta, &size)?])?;
     let (curved, straight) = (square(&size)?.mul(0.5)?, size.sub(0.5 * delta)?.mul(delta)?);
-    weighted(one(&op::Where, &[&near, &curved, &straight])?, weight, reduction)
+    let loss = one(&op::Where, &[&near, &curved, &straight])?;
+    reduced(weight.map_or(Ok(loss.clone()), |w| loss.mul(w))?, reduction)
 }
 
 fn classes(name: &str, x: &Tensor, target: &Tensor, weight: Option<&Tensor>) -> Result<(Tensor, Tensor, bool)> {
@@ -288,13 +289,9 @@ pub fn gaussian_nll_loss(
     floats(x, "gaussian_nll_loss")?;
     let mut var = var.clone();
     if var.shape() != x.shape() {
-        if x.rank() > 0 && var.shape() == &x.shape()[..x.rank() - 1] {
+        if x.shape().split_last().is_some_and(|(_, lead)| var.shape() == lead) {
             var = unsqueeze(&var, -1)?;
-        } else if !(x.rank() == var.rank()
-            && x.shape()[..x.rank() - 1] == var.shape()[..var.rank() - 1]
-            && var.shape().last() == Some(&1))
-            && var.len() != 1
-        {
+        } else if x.rank() != var.rank() || var.shape().iter().zip(x.shape()).any(|(v, d)| v != d && *v != 1) {
             return Err(shape_error("gaussian_nll_loss", "the variances do not fit the input", &[x, &var]));
         }
     }
