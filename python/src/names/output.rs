@@ -54,6 +54,13 @@ pub fn object<'py>(
                 _ => Ok(tuple.into_any()),
             }
         }
+        Output::OptionalTensors(all) => {
+            let one = |t: Option<lampyr::Tensor>| match t {
+                Some(t) => tensor(py, given, t),
+                None => Ok(py.None().into_bound(py)),
+            };
+            Ok(PyTuple::new(py, all.into_iter().map(one).collect::<PyResult<Vec<_>>>()?)?.into_any())
+        }
         Output::Bool(b) => b.into_bound_py_any(py),
         Output::Int(i) => i.into_bound_py_any(py),
         Output::Ints(all) => Ok(PyTuple::new(py, all)?.into_any()),

@@ -1,18 +1,67 @@
 //! Functions on tensors with PyTorch's names, promotion and defaults.
 
+mod activation;
+mod adaptive;
+mod attention;
 mod binary;
+mod convolution;
+mod ctc;
+mod distance;
+mod dropping;
+mod embedding;
+mod fractional;
+mod grids;
 mod index;
+mod join;
+mod losses;
+mod margins;
 mod nn;
+mod normalization;
 mod operand;
 mod quotient;
+mod order;
+mod padding;
+mod pick;
+mod place;
+mod pooling;
+mod products;
+mod rearrange;
 mod reduce;
+mod resample;
+mod search;
 mod shape;
+mod support;
 mod unary;
+mod views;
 
 pub use binary::{
     add, bitwise_and, bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor, copy_, div, div_rounded, eq,
     fmod, ge, gt, le, logical_and, logical_or, logical_xor, lt, maximum, minimum, mul, ne, pow, sub, where_,
 };
+pub use activation::*;
+pub use adaptive::*;
+pub use attention::*;
+pub use convolution::*;
+pub use ctc::*;
+pub use distance::*;
+pub use dropping::*;
+pub use embedding::*;
+pub use fractional::*;
+pub use grids::*;
+pub use join::*;
+pub use losses::*;
+pub use margins::*;
+pub use normalization::*;
+pub use order::*;
+pub use padding::*;
+pub use pick::*;
+pub use place::*;
+pub use pooling::*;
+pub use products::*;
+pub use rearrange::*;
+pub use resample::*;
+pub use search::*;
+pub use views::*;
 pub use index::{Index, index, set_index};
 pub use nn::*;
 pub use operand::{Operand, call, common, one};
@@ -24,4 +73,32 @@ pub use unary::*;
 use crate::names::Entry;
 
 /// The names of all families.
-pub(crate) const FAMILIES: &[&[Entry]] = &[unary::NAMES, binary::NAMES, reduce::NAMES];
+pub(crate) const FAMILIES: &[&[Entry]] = &[
+    unary::NAMES,
+    binary::NAMES,
+    reduce::NAMES,
+    activation::NAMES,
+    adaptive::NAMES,
+    attention::NAMES,
+    convolution::NAMES,
+    ctc::NAMES,
+    distance::NAMES,
+    dropping::NAMES,
+    embedding::NAMES,
+    fractional::NAMES,
+    grids::NAMES,
+    join::NAMES,
+    losses::NAMES,
+    margins::NAMES,
+    normalization::NAMES,
+    order::NAMES,
+    padding::NAMES,
+    pick::NAMES,
+    place::NAMES,
+    pooling::NAMES,
+    products::NAMES,
+    rearrange::NAMES,
+    resample::NAMES,
+    search::NAMES,
+    views::NAMES,
+];

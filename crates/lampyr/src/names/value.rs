@@ -55,6 +55,8 @@ pub enum Output {
     Tensor(Tensor),
     /// Several tensors.
     Tensors(SmallVec<[Tensor; 2]>),
+    /// Several results, some of which may be absent.
+    OptionalTensors(Vec<Option<Tensor>>),
     /// A truth.
     Bool(bool),
     /// A whole number.
