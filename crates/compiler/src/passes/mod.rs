@@ -6,6 +6,7 @@ mod fuse;
 mod layout;
 mod rewrite;
 mod scalar;
+mod taps;
 
 use std::time::Instant;
 
@@ -38,6 +39,7 @@ pub(crate) static PASSES: &[Pass] = &[
     Pass { name: "common_subexpressions", run: |g, _| passes::common_subexpressions(g) },
     Pass { name: "recognise", run: rewrite::recognise },
     Pass { name: "batch_norm", run: batch_norm::run },
+    Pass { name: "taps", run: taps::run },
     Pass { name: "dead_code", run: |g, _| Ok(passes::dead_code(g)) },
     Pass { name: "fuse_contraction", run: fuse::contraction },
     Pass { name: "fuse_elementwise", run: fuse::elementwise },

@@ -108,3 +108,25 @@ fn batch_norm_goes_into_the_weights() {
     let training = build(&plain, &Options { inference: false, ..eager_options() });
     assert_eq!(names(training.graph()), ["conv", "batch_norm", "matmul", "batch_norm"]);
 }
+
+#[test]
+fn taps_that_see_only_padding_are_cut_off() {
+    // Dilation, padding, stride, and the size of the kernel that is left.
+    for (dilation, pad, stride, left) in [(6, 6, 1, [1, 1]), (5, 5, 1, [3, 1]), (6, 6, 2, [1, 1]), (2, 2, 1, [3, 3])] {
+        let mut g = GraphBuilder::new("dilated");
+        let x = g.input("x", Fact::fixed(DType::F32, &[2, 3, 6, 5]));
+        let (w, b) = (constant(&mut g, &[4, 3, 3, 3], 1), constant(&mut g, &[4], 2));
+        let op =
+            Conv { strides: vec![stride; 2], pads: vec![Dim::Known(pad); 4], dilations: vec![dilation; 2], group: 1 };
+        let y = conv(&mut g, &op, &x, &w, Some(&b)).unwrap();
+        g.output("y", &y).unwrap();
+        let plain = g.finish();
+        let exe = build(&plain, &eager_options());
+        let graph = exe.graph();
+        let node = graph.node(graph.order().unwrap()[0]).unwrap();
+        let kernel = graph.constant(node.inputs[1]).unwrap().shape()[2..].to_vec();
+        assert_eq!(kernel, left, "dilation {dilation}, stride {stride}");
+        let given = [random_tensor(DType::F32, &[2, 3, 6, 5], 8).into()];
+        assert_same(&reference(&plain, &given), &reference(graph, &given), false, "dilated");
+    }
+}

@@ -17,6 +17,7 @@ fn the_pass_list_is_fixed() {
             "common_subexpressions",
             "recognise",
             "batch_norm",
+            "taps",
             "dead_code",
             "fuse_contraction",
             "fuse_elementwise",

@@ -44,21 +44,21 @@ pub(crate) fn fold_tile<F: Fold, L: Level>(x: &[F::Lane], center: F::Lane) -> F:
     let mut acc = [[F::NOTHING; WIDTH]; GROUPS];
     let (chunks, rest) = x.as_chunks::<{ GROUPS * WIDTH }>();
     for chunk in chunks {
-        for (g, acc) in acc.iter_mut().enumerate() {
-            for (i, a) in acc.iter_mut().enumerate() {
-                *a = F::step::<L>(*a, chunk[g * WIDTH + i], center);
+        for g in 0..GROUPS {
+            for i in 0..WIDTH {
+                acc[g][i] = F::step::<L>(acc[g][i], chunk[g * WIDTH + i], center);
             }
         }
     }
     let [mut a, b, c, d] = acc;
     let (pieces, few) = rest.as_chunks::<WIDTH>();
     for piece in pieces {
-        for (a, &x) in a.iter_mut().zip(piece) {
-            *a = F::step::<L>(*a, x, center);
+        for i in 0..WIDTH {
+            a[i] = F::step::<L>(a[i], piece[i], center);
         }
     }
-    for (a, &x) in a.iter_mut().zip(few) {
-        *a = F::step::<L>(*a, x, center);
+    for i in 0..few.len().min(WIDTH) {
+        a[i] = F::step::<L>(a[i], few[i], center);
     }
     for i in 0..WIDTH {
         a[i] = F::merge(F::merge(a[i], b[i]), F::merge(c[i], d[i]));
@@ -145,12 +145,12 @@ impl<F: Fold> Job for Columns<'_, F> {
                     std::slice::from_raw_parts(x.cast::<F::Lane>(), n)
                 };
                 if F::CENTERED {
-                    for ((a, &x), &c) in lanes.iter_mut().zip(x).zip(centers) {
-                        *a = F::step::<L>(*a, x, c);
+                    for i in 0..n {
+                        lanes[i] = F::step::<L>(lanes[i], x[i], centers[i]);
                     }
                 } else {
-                    for (a, &x) in lanes.iter_mut().zip(x) {
-                        *a = F::step::<L>(*a, x, F::NOTHING);
+                    for i in 0..n {
+                        lanes[i] = F::step::<L>(lanes[i], x[i], F::NOTHING);
                     }
                 }
             }

@@ -48,17 +48,20 @@ impl<S> Dot<'_, S> {
         let mut sums = [E::ZERO; LANES];
         let (a, a_rest) = self.a.as_chunks::<LANES>();
         let (b, b_rest) = self.b.as_chunks::<LANES>();
-        for (a, b) in a.iter().zip(b) {
+        for j in 0..a.len().min(b.len()) {
+            let (a, b) = (&a[j], &b[j]);
             for i in 0..LANES {
                 sums[i] = step(sums[i], a[i], b[i]);
             }
         }
-        for (s, (&a, &b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-            *s = step(*s, a, b);
+        for i in 0..a_rest.len().min(b_rest.len()) {
+            sums[i] = step(sums[i], a_rest[i], b_rest[i]);
         }
         let mut width = LANES / 2;
         while width > 0 {
-            (0..width).for_each(|i| sums[i] = sums[i] + sums[i + width]);
+            for i in 0..width {
+                sums[i] = sums[i] + sums[i + width];
+            }
             width /= 2;
         }
         sums[0]

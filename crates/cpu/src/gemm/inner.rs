@@ -1,6 +1,6 @@
 //! Inner products of one row with a few others, all contiguous.
 
-use super::vector::Vector;
+use super::vector::{Vector, unroll};
 use crate::simd::Tier;
 
 /// Sums kept side by side for each product; their number fixes the bits.
@@ -30,34 +30,33 @@ unsafe fn some<V: Vector, const REGISTERS: usize, const COUNT: usize>(
         let mut acc = [[V::splat(<V::E as super::Real>::ZERO); REGISTERS]; COUNT];
         let mut p = 0;
         while p + LANES <= k {
-            for r in 0..REGISTERS {
+            unroll!(r < REGISTERS, {
                 let x = V::load(a.add(p + r * V::LANES));
-                for (j, acc) in acc.iter_mut().enumerate() {
+                unroll!(j < COUNT, {
                     let y = V::load(b.offset(j as isize * b_step).add(p + r * V::LANES));
-                    acc[r] = x.fma(y, acc[r]);
-                }
-            }
+                    acc[j][r] = x.fma(y, acc[j][r]);
+                });
+            });
             p += LANES;
         }
-        for r in 0..REGISTERS {
-            let at = p + r * V::LANES;
-            if at >= k {
-                break;
-            }
-            let n = k - at;
-            // No closure: it would not have the instruction set.
-            macro_rules! load {
-                ($from:expr) => {
-                    if n >= V::LANES { V::load($from) } else { V::load_part($from, n) }
-                };
-            }
-            let x = load!(a.add(at));
-            for (j, acc) in acc.iter_mut().enumerate() {
-                let y = load!(b.offset(j as isize * b_step).add(at));
-                acc[r] = x.fma(y, acc[r]);
-            }
+        // No closure: it would not have the instruction set.
+        macro_rules! load {
+            ($from:expr, $n:expr) => {
+                if $n >= V::LANES { V::load($from) } else { V::load_part($from, $n) }
+            };
         }
-        for (j, acc) in acc.iter_mut().enumerate() {
+        unroll!(r < REGISTERS, {
+            let at = p + r * V::LANES;
+            if at < k {
+                let x = load!(a.add(at), k - at);
+                unroll!(j < COUNT, {
+                    let y = load!(b.offset(j as isize * b_step).add(at), k - at);
+                    acc[j][r] = x.fma(y, acc[j][r]);
+                });
+            }
+        });
+        unroll!(j < COUNT, {
+            let acc = &mut acc[j];
             // Constant bounds keep the sums in registers.
             if REGISTERS == 8 {
                 for r in 0..4 {
@@ -74,11 +73,13 @@ unsafe fn some<V: Vector, const REGISTERS: usize, const COUNT: usize>(
             acc[0].store(lanes.as_mut_ptr());
             let mut half = V::LANES / 2;
             while half > 0 {
-                (0..half).for_each(|i| lanes[i] = lanes[i] + lanes[i + half]);
+                for i in 0..half {
+                    lanes[i] = lanes[i] + lanes[i + half];
+                }
                 half /= 2;
             }
             sums.add(j).write(lanes[0]);
-        }
+        });
     }
 }
 

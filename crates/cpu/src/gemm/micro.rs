@@ -1,6 +1,6 @@
 //! Register-blocked inner kernels: a tile of C stays in registers while the contraction runs over one block.
 
-use super::vector::{Plain, Real, Vector};
+use super::vector::{Plain, Real, Vector, unroll};
 use crate::simd::Tier;
 
 /// One call of an inner kernel.
@@ -78,21 +78,24 @@ unsafe fn micro<V: Vector, const ROWS: usize, const VECTORS: usize, const SCATTE
     // SAFETY: all accesses are those that the fields of `Tile` document.
     unsafe {
         let mut acc = [[V::splat(V::E::ZERO); VECTORS]; ROWS];
-        for i in 0..ROWS {
+        unroll!(i < ROWS, {
             let c = t.c.wrapping_add(i * t.c_step);
             V::prefetch(c);
             V::prefetch(c.wrapping_add((VECTORS * V::LANES).saturating_sub(1)));
-        }
+        });
         let (mut a, mut b, mut at) = (t.a, t.b, t.offsets);
         for _ in 0..t.depth {
             let here = if SCATTERED { b.offset(*at) } else { b };
-            let row: [V; VECTORS] = std::array::from_fn(|j| V::load(here.add(j * V::LANES)));
-            for (i, acc) in acc.iter_mut().enumerate() {
+            let mut row = [V::splat(V::E::ZERO); VECTORS];
+            unroll!(j < VECTORS, {
+                row[j] = V::load(here.add(j * V::LANES));
+            });
+            unroll!(i < ROWS, {
                 let x = V::splat(*a.add(i));
-                for (acc, &b) in acc.iter_mut().zip(&row) {
-                    *acc = x.fma(b, *acc);
-                }
-            }
+                unroll!(j < VECTORS, {
+                    acc[i][j] = x.fma(row[j], acc[i][j]);
+                });
+            });
             a = a.add(ROWS);
             if SCATTERED {
                 at = at.add(1);
@@ -102,12 +105,12 @@ unsafe fn micro<V: Vector, const ROWS: usize, const VECTORS: usize, const SCATTE
         }
         let alpha = V::splat(t.alpha);
         let whole = t.columns == VECTORS * V::LANES;
-        for (i, row) in acc.iter().enumerate() {
+        unroll!(i < ROWS, {
             let c = t.c.add(i * t.c_step);
             let bias = V::splat(if t.bias.is_null() { V::E::ZERO } else { *t.bias.add(i) });
-            for (j, x) in row.iter().enumerate() {
+            unroll!(j < VECTORS, {
                 let c = c.wrapping_add(j * V::LANES);
-                let x = x.mul(alpha);
+                let x = acc[i][j].mul(alpha);
                 if whole || t.columns >= (j + 1) * V::LANES {
                     let x = if t.accumulate { V::load(c).add(x) } else { bias.add(x) };
                     x.store(c);
@@ -116,8 +119,8 @@ unsafe fn micro<V: Vector, const ROWS: usize, const VECTORS: usize, const SCATTE
                     let x = if t.accumulate { V::load_part(c, n).add(x) } else { bias.add(x) };
                     x.store_part(c, n);
                 }
-            }
-        }
+            });
+        });
     }
 }
 

@@ -6,12 +6,14 @@
 
 mod dots;
 mod driver;
+mod gates;
 mod inner;
 mod integer;
 mod micro;
 mod operand;
 mod packed;
 mod plan;
+mod rows;
 mod slots;
 mod taps;
 mod vector;
@@ -22,6 +24,7 @@ use crate::simd::Tier;
 
 pub use dots::{Dots, dots, suits as dots_suit};
 pub use driver::{Problem, run};
+pub use gates::GatesFn;
 pub use inner::InnerFn;
 pub use integer::{IntMatrix, Wrapping, int_matmul};
 pub use micro::{Kernels, Tile};
@@ -29,6 +32,7 @@ pub(crate) use operand::copy_short;
 pub use operand::{Batch, Operand, Panel, Store, Strided};
 pub use packed::{PackedMatrix, Side};
 pub use plan::{Plan, Ready};
+pub use rows::{Channel, ChannelFn, suits as rows_suit};
 pub(crate) use slots::Slots;
 pub use taps::{TAPS_ROUND, Taps, TapsFn};
 pub use vector::Real;
@@ -44,6 +48,10 @@ pub trait Compute: Real {
     fn inner(tier: Tier) -> Option<InnerFn<Self>>;
     /// Its sums of shifted rows on a SIMD tier.
     fn taps(tier: Tier) -> TapsFn<Self>;
+    /// Its products of one row with several panels on a SIMD tier that has any.
+    fn gates(tier: Tier) -> Option<GatesFn<Self>>;
+    /// Its convolution of one channel by rows on a SIMD tier that has one.
+    fn channel(tier: Tier) -> Option<ChannelFn<Self>>;
 }
 
 impl Compute for f32 {
@@ -58,6 +66,14 @@ impl Compute for f32 {
     fn taps(tier: Tier) -> TapsFn<f32> {
         taps::taps(tier).0
     }
+
+    fn gates(tier: Tier) -> Option<GatesFn<f32>> {
+        gates::gates(tier).map(|f| f.0)
+    }
+
+    fn channel(tier: Tier) -> Option<ChannelFn<f32>> {
+        rows::channel(tier)
+    }
 }
 
 impl Compute for f64 {
@@ -71,6 +87,14 @@ impl Compute for f64 {
 
     fn taps(tier: Tier) -> TapsFn<f64> {
         taps::taps(tier).1
+    }
+
+    fn gates(tier: Tier) -> Option<GatesFn<f64>> {
+        gates::gates(tier).map(|f| f.1)
+    }
+
+    fn channel(_tier: Tier) -> Option<ChannelFn<f64>> {
+        None
     }
 }
 

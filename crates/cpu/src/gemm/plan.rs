@@ -64,6 +64,10 @@ const READ: usize = 8;
 const TASKS: usize = 32;
 /// Most elements of an operand packed whole, unless many tasks share it.
 const SHARED: usize = 4 << 20;
+/// Most columns of a result with short rows.
+const SHORT: usize = 256;
+/// Elements that stay in a second-level cache beside panels of the other side.
+const NEAR: usize = 256 * 1024;
 /// Most rows for which reading the right side in place beats packing it.
 const FEW: usize = 24;
 
@@ -85,7 +89,8 @@ impl Plan {
         let cost = work.saturating_add(n.saturating_mul(k).saturating_mul(READ));
         let parts = (cost.saturating_mul(batch) / (4 * GRAIN)).clamp(1, TASKS).div_ceil(batch.max(1));
         let by_columns = match ready {
-            (true, false) => true,
+            // Results with short rows are cut into whole ones, which epilogues then pass over without gaps.
+            (true, false) => n > SHORT || m < 2 * height || n.saturating_mul(k) > NEAR,
             (false, true) => m < 4 * height,
             _ => m <= n,
         };
@@ -99,7 +104,9 @@ impl Plan {
         } else {
             columns = n.min(2048);
             rows = (BLOCK / columns.max(1)).clamp(height, 40 * height);
-            rows = rows.min(m.div_ceil(parts).max(4 * height));
+            // A right side in the second-level cache is read again for every panel of rows.
+            let least = if n.saturating_mul(k) <= NEAR { height } else { 4 * height };
+            rows = rows.min(m.div_ceil(parts).max(least));
             let down = m.div_ceil(rows.max(1)).max(1);
             columns = columns.min(n.div_ceil(parts.div_ceil(down)).max(2 * width));
         }

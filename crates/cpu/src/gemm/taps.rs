@@ -1,6 +1,6 @@
 //! Sums of a few shifted rows, each with a weight of its own: the inner loop of depthwise convolution.
 
-use super::vector::{Plain, Vector};
+use super::vector::{Plain, Vector, unroll};
 use crate::simd::Tier;
 
 /// One call: `to[i] = bias + sum over t of weights[t] * from[offsets[t] + i]`.
@@ -39,13 +39,13 @@ unsafe fn block<V: Vector, const VECTORS: usize>(t: &Taps<V::E>, at: usize) {
         for i in 0..t.count {
             let from = from.offset(*t.offsets.add(i));
             let weight = V::splat(*t.weights.add(i));
-            for (j, sum) in sums.iter_mut().enumerate() {
-                *sum = V::load(from.add(j * V::LANES)).fma(weight, *sum);
-            }
+            unroll!(j < VECTORS, {
+                sums[j] = V::load(from.add(j * V::LANES)).fma(weight, sums[j]);
+            });
         }
-        for (j, sum) in sums.iter().enumerate() {
-            sum.store(t.to.add(at + j * V::LANES));
-        }
+        unroll!(j < VECTORS, {
+            sums[j].store(t.to.add(at + j * V::LANES));
+        });
     }
 }
 

@@ -53,8 +53,8 @@ pub unsafe trait Vector: Copy {
         let mut lanes = [Self::E::ZERO; 16];
         // SAFETY: valid for `n` elements by contract; no register has more than 16 lanes.
         unsafe {
-            for (i, lane) in lanes.iter_mut().enumerate().take(n) {
-                *lane = *p.add(i);
+            for i in 0..n.min(16) {
+                lanes[i] = *p.add(i);
             }
             Self::load(lanes.as_ptr())
         }
@@ -66,8 +66,8 @@ pub unsafe trait Vector: Copy {
         // SAFETY: as above.
         unsafe {
             self.store(lanes.as_mut_ptr());
-            for (i, &lane) in lanes.iter().enumerate().take(n) {
-                *p.add(i) = lane;
+            for i in 0..n.min(16) {
+                *p.add(i) = lanes[i];
             }
         }
     }
@@ -75,6 +75,23 @@ pub unsafe trait Vector: Copy {
     #[inline(always)]
     unsafe fn prefetch(_p: *const Self::E) {}
 }
+
+/// `$body` for each constant `$i` below `$end`, at most 16. Registers in arrays stay registers only when their places are
+/// constants from the start, and iterators of the standard library are not inlined from another codegen unit.
+macro_rules! unroll {
+    ($i:ident < $end:expr, $body:block) => {
+        unroll!(@ $i, $end, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    };
+    (@ $i:ident, $end:expr, $body:block, $($n:literal)*) => {
+        $(
+            if $n < $end {
+                let $i: usize = $n;
+                $body
+            }
+        )*
+    };
+}
+pub(super) use unroll;
 
 /// Plain arrays, for processors without a tier of their own.
 #[derive(Clone, Copy)]
@@ -100,15 +117,20 @@ unsafe impl<E: Real> Vector for Plain<E> {
     }
     #[inline(always)]
     unsafe fn fma(self, a: Self, b: Self) -> Self {
-        Plain(std::array::from_fn(|i| self.0[i].mul_add(a.0[i], b.0[i])))
+        Plain([
+            self.0[0].mul_add(a.0[0], b.0[0]),
+            self.0[1].mul_add(a.0[1], b.0[1]),
+            self.0[2].mul_add(a.0[2], b.0[2]),
+            self.0[3].mul_add(a.0[3], b.0[3]),
+        ])
     }
     #[inline(always)]
     unsafe fn add(self, a: Self) -> Self {
-        Plain(std::array::from_fn(|i| self.0[i] + a.0[i]))
+        Plain([self.0[0] + a.0[0], self.0[1] + a.0[1], self.0[2] + a.0[2], self.0[3] + a.0[3]])
     }
     #[inline(always)]
     unsafe fn mul(self, a: Self) -> Self {
-        Plain(std::array::from_fn(|i| self.0[i] * a.0[i]))
+        Plain([self.0[0] * a.0[0], self.0[1] * a.0[1], self.0[2] * a.0[2], self.0[3] * a.0[3]])
     }
 }
 

@@ -1,11 +1,13 @@
 //! Convolution of single channels: too little reuse for a matrix product. A channel is laid out in planes that stay in
-//! cache, and stretches of results stay in registers while all taps are added.
+//! cache, and stretches of results stay in registers while all taps are added; or it is read by rows where it lies.
+
+use std::ops::Range;
 
 use lampyr_base::pool::ThreadPool;
 
 use super::operand::Shared;
 use super::planes::Planes;
-use crate::gemm::{Compute, Epilogue, Slots, Store, TAPS_ROUND, Taps};
+use crate::gemm::{Channel, Compute, Epilogue, Slots, Store, TAPS_ROUND, Taps, rows_suit};
 use crate::simd::Tier;
 
 /// Most taps.
@@ -60,9 +62,41 @@ impl<E: Compute, S: Store<E>> Depthwise<'_, E, S> {
         let bias = self.bias.map(|(p, step)| (share(p), step));
         let (groups, rows, steps, epilogue) = (self.groups, self.rows, self.steps, self.epilogue);
         let (area, room, size) = (Shared(self.workspace.0.cast()), self.workspace.1, scratch(planes));
+        let by_rows = E::channel(Tier::current()).filter(|_| S::SAME).and_then(|f| {
+            let channel = planes.channel::<E>()?;
+            rows_suit(&channel).then_some((f, Layer(channel)))
+        });
         let slots = Slots::new(room / size.max(1));
         let grain = (GRAIN / (positions * count * rows).max(1)).max(1);
+        let finish = |range: Range<usize>| {
+            let Some(epilogue) = epilogue else { return };
+            let mut at = range.start;
+            while at < range.end {
+                let (image, first) = (at / groups, at % groups);
+                let many = (groups - first).min(range.end - at);
+                epilogue.apply(image, first * rows..(first + many) * rows, 0..positions);
+                at += many;
+            }
+        };
         ThreadPool::global().parallel_ranges(self.images * groups, grain, |range| {
+            if let Some((convolve, layer)) = &by_rows {
+                for channel in range.start * rows..range.end * rows {
+                    let (image, group) = (channel / rows / groups, channel / rows % groups);
+                    let own = group * rows + channel % rows;
+                    // SAFETY: the caller's promise; each plane of the result belongs to one chunk.
+                    unsafe {
+                        let bias = bias.map(|(p, step)| (*p.at(0).cast::<S>().offset(own as isize * step)).get());
+                        convolve(&Channel {
+                            from: x.at(0).cast::<E>().offset(image as isize * steps.0 + group as isize * steps.1),
+                            weights: weights.at(0).cast::<E>().add(own * count),
+                            bias: bias.unwrap_or(E::ZERO),
+                            to: out.at(0).cast::<E>().add(channel * positions),
+                            ..layer.get()
+                        });
+                    }
+                }
+                return finish(range);
+            }
             let slot = slots.take();
             let own = area.at(0).cast::<E>().wrapping_add(slot.index() * size);
             let sums = own.wrapping_add(planes.elements(1));
@@ -98,14 +132,19 @@ impl<E: Compute, S: Store<E>> Depthwise<'_, E, S> {
                     }
                 }
             }
-            let Some(epilogue) = epilogue else { return };
-            let mut at = range.start;
-            while at < range.end {
-                let (image, first) = (at / groups, at % groups);
-                let many = (groups - first).min(range.end - at);
-                epilogue.apply(image, first * rows..(first + many) * rows, 0..positions);
-                at += many;
-            }
+            finish(range);
         });
+    }
+}
+
+/// What all channels have in common; its pointers are not used.
+struct Layer<E>(Channel<E>);
+
+// SAFETY: nothing is read through its pointers.
+unsafe impl<E: Sync> Sync for Layer<E> {}
+
+impl<E: Copy> Layer<E> {
+    fn get(&self) -> Channel<E> {
+        self.0
     }
 }

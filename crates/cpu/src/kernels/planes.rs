@@ -9,7 +9,7 @@ use lampyr_base::pool::ThreadPool;
 
 use super::image::Axis;
 use super::operand::Shared;
-use crate::gemm::{Compute, Store, copy_short as copy};
+use crate::gemm::{Channel, Compute, Store, copy_short as copy};
 use crate::simd::{Job, Level, Tier, run};
 
 /// Readable elements behind the last plane.
@@ -64,8 +64,33 @@ impl Planes {
         Some(Planes { axes: *axes, phases, depth: lengths[0], rows: lengths[1], pitch, spans })
     }
 
+    #[inline(always)]
+    fn positions(&self) -> [usize; 3] {
+        let [z, y, x] = &self.axes;
+        [z.positions, y.positions, x.positions]
+    }
+
     fn phase_len(&self) -> usize {
         self.depth * self.rows * self.pitch
+    }
+
+    /// One channel without its operands, when it has one layer and contiguous rows.
+    pub fn channel<E: Compute>(&self) -> Option<Channel<E>> {
+        let [z, y, x] = &self.axes;
+        let flat = z.source == 1 && z.positions == 1 && z.taps == 1 && z.shift == 0;
+        (flat && x.source_step == 1).then_some(Channel {
+            from: std::ptr::null(),
+            row: y.source_step,
+            source: (y.source, x.source),
+            weights: std::ptr::null(),
+            taps: (y.taps, x.taps),
+            step: (y.step, x.step),
+            tap_step: (y.tap_step, x.tap_step),
+            shift: (y.shift, x.shift),
+            bias: E::ZERO,
+            to: std::ptr::null_mut(),
+            positions: (y.positions, x.positions),
+        })
     }
 
     /// Elements of the planes of one channel.
@@ -80,7 +105,7 @@ impl Planes {
 
     /// Places from the first position to the last one.
     pub fn places(&self) -> usize {
-        let [z, y, x] = self.axes.map(|a| a.positions);
+        let [z, y, x] = self.positions();
         ((z - 1) * self.rows + y - 1) * self.pitch + x
     }
 
@@ -105,7 +130,7 @@ impl Planes {
 
     /// Number of positions that lie at places before `place`.
     pub fn positions_before(&self, place: usize) -> usize {
-        let [depth, height, width] = self.axes.map(|a| a.positions);
+        let [depth, height, width] = self.positions();
         let (row, x) = (place / self.pitch, place % self.pitch);
         let (z, y) = (row / self.rows, row % self.rows);
         let before = (z * height + y.min(height)) * width + if y < height { x.min(width) } else { 0 };
@@ -118,7 +143,7 @@ impl Planes {
     /// # Safety
     /// `to` is valid for all positions.
     pub unsafe fn compact<E: Compute, S: Store<E>>(&self, first: usize, values: &[E], to: *mut S) {
-        let [_, height, width] = self.axes.map(|a| a.positions);
+        let [_, height, width] = self.positions();
         let (row, mut x) = (first / self.pitch, first % self.pitch);
         let (mut z, mut y) = (row / self.rows, row % self.rows);
         let mut at = 0;

@@ -12,7 +12,7 @@ use lampyr_ops::build::Recurrence;
 
 use super::attention::Real;
 use super::contraction::{address, floats, workspace};
-use crate::gemm::{Batch, Kernels, Operand, Panel, Slots, Store, Strided, Tile};
+use crate::gemm::{Batch, GatesFn, Kernels, Operand, Panel, Slots, Store, Strided, Tile};
 use crate::simd::lane::Lane;
 use crate::simd::{Job, Level, Tier, run};
 
@@ -134,6 +134,8 @@ impl<E: Real> Function<E> {
 struct Call<E: 'static, S> {
     sizes: Sizes,
     kernels: &'static Kernels<E>,
+    /// Products of one sequence with several gates at once.
+    several: Option<GatesFn<E>>,
     cell: Cell,
     functions: [Function<E>; 3],
     input_forget: bool,
@@ -187,17 +189,40 @@ struct Step<'a, E: 'static, S> {
 }
 
 impl<E: Real, S: Store<E>> Step<'_, E, S> {
-    /// Fills tile `k` with the input of gate `g` (or the bias) and adds the product of gate `g` with `state`.
+    /// Fills the tiles of these gates with their input (or the bias) and adds their products with `state`.
     ///
     /// # Safety
     /// Tiles, states and weights are those of the call.
     #[inline(always)]
-    unsafe fn product(&self, block: usize, g: usize, k: usize, state: *const E, input: bool) {
+    unsafe fn products(&self, block: usize, of: Range<usize>, state: *const E, input: bool) {
         let call = self.call;
-        let Sizes { batch, hidden, gates, height, width, .. } = call.sizes;
+        let Sizes { batch, hidden, gates, width, .. } = call.sizes;
+        // SAFETY: the caller's promise.
+        unsafe {
+            for g in of.clone() {
+                self.fill(block, g, input);
+            }
+            match call.several.filter(|_| batch == 1) {
+                Some(several) => {
+                    let weights = call.weights.add((block * gates + of.start) * hidden * width);
+                    several(hidden, state, weights, hidden * width, of.len(), self.scratch.add(of.start * width));
+                }
+                None => of.for_each(|g| self.product(block, g, state)),
+            }
+        }
+    }
+
+    /// Fills tile `g` with the input of gate `g`, or the bias.
+    ///
+    /// # Safety
+    /// As [`Step::products`].
+    #[inline(always)]
+    unsafe fn fill(&self, block: usize, g: usize, input: bool) {
+        let call = self.call;
+        let Sizes { batch, hidden, gates, width, .. } = call.sizes;
         let first = block * width;
         let n = width.min(hidden - first);
-        let tile = self.scratch.wrapping_add(k * batch * width);
+        let tile = self.scratch.wrapping_add(g * batch * width);
         // SAFETY: the caller's promise.
         unsafe {
             for b in 0..batch {
@@ -205,11 +230,29 @@ impl<E: Real, S: Store<E>> Step<'_, E, S> {
                 to.fill(E::ZERO);
                 if input {
                     let from = call.x.add((self.t * batch + b) * gates * hidden + g * hidden + first);
-                    to[..n].iter_mut().enumerate().for_each(|(j, to)| *to = (*from.add(j)).get());
+                    for j in 0..n {
+                        to[j] = (*from.add(j)).get();
+                    }
                 } else if let Some(bias) = call.bias {
-                    to[..n].iter_mut().enumerate().for_each(|(j, to)| *to = (*bias.add(first + j)).get());
+                    for j in 0..n {
+                        to[j] = (*bias.add(first + j)).get();
+                    }
                 }
             }
+        }
+    }
+
+    /// Adds the product of gate `g` with `state` to tile `g`.
+    ///
+    /// # Safety
+    /// As [`Step::products`].
+    #[inline(always)]
+    unsafe fn product(&self, block: usize, g: usize, state: *const E) {
+        let call = self.call;
+        let Sizes { batch, hidden, gates, height, width, .. } = call.sizes;
+        let tile = self.scratch.wrapping_add(g * batch * width);
+        // SAFETY: the caller's promise.
+        unsafe {
             for b in (0..batch).step_by(height) {
                 #[allow(clippy::needless_update)]
                 let tile = Tile {
@@ -290,26 +333,32 @@ impl<E: Real, S: Store<E>> Step<'_, E, S> {
             let look = |x: &mut [E], c: &[E], g: usize| {
                 if let Some(p) = call.peepholes {
                     let p = p.add(g * hidden + first);
-                    x.iter_mut().zip(c).enumerate().for_each(|(j, (x, &c))| *x = *x + (*p.add(j)).get() * c);
+                    for j in 0..n {
+                        x[j] = x[j] + (*p.add(j)).get() * c[j];
+                    }
                 }
             };
             look(i, c, 0);
             gate.apply::<L>(i);
             if call.input_forget {
-                f.iter_mut().zip(&*i).for_each(|(f, &i)| *f = Lane::sub(E::ONE, i));
+                for j in 0..n {
+                    f[j] = Lane::sub(E::ONE, i[j]);
+                }
             } else {
                 look(f, c, 2);
                 gate.apply::<L>(f);
             }
             input.apply::<L>(v);
-            for (((c, &f), &i), &v) in c.iter_mut().zip(&*f).zip(&*i).zip(&*v) {
-                *c = f * *c + i * v;
+            for j in 0..n {
+                c[j] = f[j] * c[j] + i[j] * v[j];
             }
             look(o, c, 1);
             gate.apply::<L>(o);
             v.copy_from_slice(c);
             output.apply::<L>(v);
-            o.iter_mut().zip(&*v).for_each(|(o, &v)| *o = *o * v);
+            for j in 0..n {
+                o[j] = o[j] * v[j];
+            }
             self.finish(b, first, o);
         }
     }
@@ -344,13 +393,13 @@ impl<E: Real, S: Store<E>> Job for Step<'_, E, S> {
             // SAFETY: every block has hidden elements of its own; tiles lie in the scratch of this task.
             unsafe {
                 match (call.cell, self.late) {
-                    (Cell::Gru, false) => (0..2).for_each(|g| self.product(block, g, g, self.from, true)),
-                    (Cell::Gru, true) => self.product(block, 2, 2, call.reset, true),
+                    (Cell::Gru, false) => self.products(block, 0..2, self.from, true),
+                    (Cell::Gru, true) => self.products(block, 2..3, call.reset, true),
                     (Cell::Linear, _) => {
-                        (0..2).for_each(|g| self.product(block, g, g, self.from, true));
-                        self.product(block, 2, 2, self.from, false);
+                        self.products(block, 0..2, self.from, true);
+                        self.products(block, 2..3, self.from, false);
                     }
-                    _ => (0..gates).for_each(|g| self.product(block, g, g, self.from, true)),
+                    _ => self.products(block, 0..gates, self.from, true),
                 }
                 for b in 0..batch {
                     if !call.inside(b, self.t) {
@@ -429,6 +478,7 @@ fn steps<E: Real, S: Store<E>>(launch: &Launch) -> Result<()> {
     let call: Call<E, S> = Call {
         sizes,
         kernels: E::kernels(tier),
+        several: E::gates(tier),
         cell: match (op.cell.as_str(), op.linear_before_reset) {
             ("lstm", _) => Cell::Lstm,
             ("gru", true) => Cell::Linear,

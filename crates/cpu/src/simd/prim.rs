@@ -41,15 +41,20 @@ unsafe fn tile_mut<'a, T>(p: *mut u8, n: usize) -> &'a mut [MaybeUninit<T>] {
 
 #[inline(always)]
 fn map<T: Copy, R>(d: &mut [MaybeUninit<R>], a: &[T], f: impl Fn(T) -> R) {
-    for (d, &x) in d.iter_mut().zip(a) {
-        d.write(f(x));
+    // Index loops: `zip` is not inlined from another codegen unit.
+    let n = d.len().min(a.len());
+    let (d, a) = (&mut d[..n], &a[..n]);
+    for i in 0..n {
+        d[i].write(f(a[i]));
     }
 }
 
 #[inline(always)]
 fn map2<T: Copy, R>(d: &mut [MaybeUninit<R>], a: &[T], b: &[T], f: impl Fn(T, T) -> R) {
-    for ((d, &x), &y) in d.iter_mut().zip(a).zip(b) {
-        d.write(f(x, y));
+    let n = d.len().min(a.len()).min(b.len());
+    let (d, a, b) = (&mut d[..n], &a[..n], &b[..n]);
+    for i in 0..n {
+        d[i].write(f(a[i], b[i]));
     }
 }
 
@@ -168,8 +173,8 @@ impl<T: Copy> Body for Select<T> {
     unsafe fn run<L: Level>(dst: *mut u8, a: *const u8, b: *const u8, c: *const u8, n: usize) {
         // SAFETY: the caller keeps the contract of `Prim`.
         let (d, c0, x, y) = unsafe { (tile_mut::<T>(dst, n), tile::<i32>(a, n), tile::<T>(b, n), tile::<T>(c, n)) };
-        for (((d, &c), &x), &y) in d.iter_mut().zip(c0).zip(x).zip(y) {
-            d.write(if c != 0 { x } else { y });
+        for i in 0..n {
+            d[i].write(if c0[i] != 0 { x[i] } else { y[i] });
         }
     }
 }
