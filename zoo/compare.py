@@ -98,6 +98,9 @@ class Row:
     unplanned_bytes: int | None = None
     peak_rss: int | None = None
     peer_peak_rss: int | None = None
+    shapes_compared: int | None = None
+    shapes_sharper: int | None = None
+    shapes_worse: list[str] = dataclasses.field(default_factory=list)
     fallbacks: list[str] = dataclasses.field(default_factory=list)
 
     @property
@@ -167,6 +170,22 @@ def compare(path: Path, folder: Path, rounds: int, budget: float) -> Row:
     peer.stop()
     ours.stop()
     return row
+
+
+def infer_shapes(row: Row, path: Path) -> None:
+    """Compares the shapes that both sides infer; fewer facts than ONNX has are an error of the row."""
+    import onnx
+
+    from zoo import shapes
+
+    try:
+        found = shapes.compare(onnx.load(path))
+    except Exception as error:  # noqa: BLE001 - reported in the table
+        row.error = row.error or f"shapes: {error}"
+        return
+    row.shapes_compared, row.shapes_sharper, row.shapes_worse = found.compared, found.sharper, found.worse
+    if found.worse:
+        row.error = row.error or f"{len(found.worse)} shapes less sharp than ONNX's, first {found.worse[0]}"
 
 
 def interleave(row: Row, ours: Engine, peer: Engine, rounds: int, budget: float) -> None:
@@ -245,14 +264,16 @@ def markdown(rows: list[Row], by_length: list[dict[str, float]], about: dict[str
         "# The zoo", "",
         f"{about['date']}, {about['cpu']}, {about['threads']} threads, torch {about['torch']}, "
         f"ONNX Runtime {about['onnxruntime']}. Made by `{about['command']}`.", "",
-        f"{passed} of {len(rows)} models within {LIMIT:g} of torch; "
+        f"{passed} of {len(rows)} models within {LIMIT:g} of torch and with shapes as sharp as those of "
+        "`onnx.shape_inference` or sharper; "
         f"{len(slow)} slower than twice ONNX Runtime{': ' + ', '.join(slow) if slow else ''}.", "",
         "Times are medians (minima in brackets) of calls in turns with ONNX Runtime; load includes compiling; "
         "arena, bound and greedy are MiB of the memory plan, its lower bound and what greedy-by-size needs; "
-        "RSS is the peak of a process that loads the model and runs it, in MiB.", "",
+        "RSS is the peak of a process that loads the model and runs it, in MiB; "
+        "shapes counts the values for which more is known than `onnx.shape_inference` says, and all compared.", "",
         "| model | exporter | max rel. error | ms | ONNX Runtime ms | ratio | load s | ONNX Runtime load s "
-        "| arena | bound | greedy | RSS | ONNX Runtime RSS | remarks |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|",
+        "| arena | bound | greedy | RSS | ONNX Runtime RSS | shapes | remarks |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|",
     ]  # fmt: skip
     mib = 1 / (1 << 20)
     for row in rows:
@@ -263,7 +284,8 @@ def markdown(rows: list[Row], by_length: list[dict[str, float]], about: dict[str
             f"| {number(row.ratio)} | {number(row.load_s)} | {number(row.peer_load_s)} "
             f"| {number(row.arena_bytes, scale=mib)} | {number(row.lower_bound_bytes, scale=mib)} "
             f"| {number(row.greedy_bytes, scale=mib)} | {number(row.peak_rss, '{:.0f}', mib)} "
-            f"| {number(row.peer_peak_rss, '{:.0f}', mib)} | {remarks} |"
+            f"| {number(row.peer_peak_rss, '{:.0f}', mib)} "
+            f"| {number(row.shapes_sharper, '{:.0f}')} of {number(row.shapes_compared, '{:.0f}')} | {remarks} |"
         )
     if by_length:
         lines += [
@@ -317,6 +339,7 @@ def main() -> int:
     rows: list[Row] = []
     for path in exports(options.folder, options.names, options.exporter == "all"):
         row = compare(path, options.folder, options.rounds, options.budget)
+        infer_shapes(row, path)
         rows.append(row)
         print(
             f"{row.name:20} {row.exporter:12} {number(row.relative_error, '{:.1e}'):>8} "

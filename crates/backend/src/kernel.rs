@@ -100,6 +100,16 @@ pub trait Kernel: Send + Sync {
         None
     }
 
+    /// Whether [`Kernel::pack`] reads input `i` wherever it lies, aligned for its type or not.
+    fn packs_unaligned(&self, _op: &dyn Op, _i: usize) -> bool {
+        false
+    }
+
+    /// Whether [`Kernel::launch`] reads input `i` wherever it lies, aligned for its type or not.
+    fn reads_unaligned(&self, _op: &dyn Op, _i: usize) -> bool {
+        false
+    }
+
     /// Runs it.
     fn launch(&self, launch: &Launch) -> Result<()>;
 }

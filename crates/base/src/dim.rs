@@ -96,6 +96,11 @@ impl Bindings {
     }
 }
 
+/// How deep maxima and minima are looked into when sizes are compared.
+const NESTED: usize = 6;
+/// Operands of a maximum or minimum up to which covered ones are looked for.
+const OPERANDS: usize = 8;
+
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Atom {
     Symbol(Symbol),
@@ -164,14 +169,8 @@ impl Dim {
 
     /// The symbol, when this is exactly one.
     pub fn symbol(&self) -> Option<&Symbol> {
-        match self {
-            Dim::Expr(e) if e.0.constant == 0 => match e.0.terms.as_slice() {
-                [(atoms, 1)] => match atoms.as_slice() {
-                    [Atom::Symbol(s)] => Some(s),
-                    _ => None,
-                },
-                _ => None,
-            },
+        match self.only_atom()? {
+            Atom::Symbol(s) => Some(s),
             _ => None,
         }
     }
@@ -288,17 +287,70 @@ impl Dim {
         poly.constant >= 0 && poly.terms.iter().all(|(atoms, c)| *c >= 0 && atoms.iter().all(atom))
     }
 
+    /// Whether the value is at most `other` whatever sizes the symbols stand for; false when that cannot be seen.
+    pub fn is_at_most(&self, other: &Dim) -> bool {
+        self.within(other, NESTED)
+    }
+
+    fn within(&self, other: &Dim, depth: usize) -> bool {
+        if self == other || other.sub(self).is_nonnegative() {
+            return true;
+        }
+        let Some(depth) = depth.checked_sub(1) else { return false };
+        match (self.only_atom(), other.only_atom()) {
+            (Some(Atom::Max(a, b)), _) => a.within(other, depth) && b.within(other, depth),
+            (_, Some(Atom::Min(a, b))) => self.within(a, depth) && self.within(b, depth),
+            (Some(Atom::Min(a, b)), _) if a.within(other, depth) || b.within(other, depth) => true,
+            (_, Some(Atom::Max(a, b))) => self.within(a, depth) || self.within(b, depth),
+            _ => false,
+        }
+    }
+
+    fn only_atom(&self) -> Option<&Atom> {
+        match self {
+            Dim::Expr(e) if e.0.constant == 0 => match e.0.terms.as_slice() {
+                [(atoms, 1)] => <&[Atom; 1]>::try_from(atoms.as_slice()).ok().map(|[atom]| atom),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// What this is the maximum (or minimum) of.
+    fn operands(&self, larger: bool, all: &mut Vec<Dim>) {
+        match self.only_atom() {
+            Some(Atom::Max(a, b)) if larger => [a, b].into_iter().for_each(|x| x.operands(larger, all)),
+            Some(Atom::Min(a, b)) if !larger => [a, b].into_iter().for_each(|x| x.operands(larger, all)),
+            _ => all.push(self.clone()),
+        }
+    }
+
+    fn extreme(&self, other: &Dim, larger: bool) -> Dim {
+        let mut all = Vec::new();
+        self.operands(larger, &mut all);
+        other.operands(larger, &mut all);
+        let covers = |a: &Dim, b: &Dim| if larger { b.is_at_most(a) } else { a.is_at_most(b) };
+        let mut kept: Vec<Dim> = Vec::new();
+        for next in all {
+            let few = kept.len() < OPERANDS;
+            if kept.contains(&next) || few && kept.iter().any(|k| covers(k, &next)) {
+                continue;
+            }
+            if few {
+                kept.retain(|k| !covers(&next, k));
+            }
+            kept.push(next);
+        }
+        kept.sort();
+        let join = |a: Dim, b: Dim| Dim::atom(if larger { Atom::Max(a, b) } else { Atom::Min(a, b) });
+        kept.into_iter().reduce(join).unwrap_or_else(|| self.clone())
+    }
+
     /// The larger one.
     pub fn maximum(&self, other: &Dim) -> Dim {
         match (self, other) {
             (Dim::Known(a), Dim::Known(b)) => Dim::Known(*a.max(b)),
-            (a, b) if a == b => a.clone(),
-            (a, b) if a.sub(b).is_nonnegative() => a.clone(),
-            (a, b) if b.sub(a).is_nonnegative() => b.clone(),
-            (a, b) => {
-                let (a, b) = if a <= b { (a, b) } else { (b, a) };
-                Dim::atom(Atom::Max(a.clone(), b.clone()))
-            }
+            (a, b) => a.extreme(b, true),
         }
     }
 
@@ -306,13 +358,7 @@ impl Dim {
     pub fn minimum(&self, other: &Dim) -> Dim {
         match (self, other) {
             (Dim::Known(a), Dim::Known(b)) => Dim::Known(*a.min(b)),
-            (a, b) if a == b => a.clone(),
-            (a, b) if a.sub(b).is_nonnegative() => b.clone(),
-            (a, b) if b.sub(a).is_nonnegative() => a.clone(),
-            (a, b) => {
-                let (a, b) = if a <= b { (a, b) } else { (b, a) };
-                Dim::atom(Atom::Min(a.clone(), b.clone()))
-            }
+            (a, b) => a.extreme(b, false),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Integration tests of `lampyr-base`, in one binary.
 
 mod alloc;
+mod dim;
 mod pool;
 
 /// Runs `body` in a forked child and returns whether it ended well within ten seconds.

@@ -24,11 +24,12 @@ impl HostConstant {
     }
 }
 
-/// The bytes of a constant that only a kernel with a packed form of it is given: never read.
+/// The bytes of a constant where they are, aligned or not: for kernels that need no alignment, or never read them
+/// because they have a packed form.
 #[derive(Debug)]
-struct Unread(HostTensor);
+struct AsItLies(HostTensor);
 
-impl DeviceMemory for Unread {
+impl DeviceMemory for AsItLies {
     fn device(&self) -> Device {
         Device::CPU
     }
@@ -43,9 +44,9 @@ impl DeviceMemory for Unread {
     }
 }
 
-/// A stand-in for a constant of which a kernel has a packed form.
-pub fn unread(tensor: &HostTensor) -> Arc<dyn DeviceMemory> {
-    Arc::new(Unread(tensor.clone()))
+/// `tensor` without a copy, whatever its alignment.
+pub fn as_it_lies(tensor: &HostTensor) -> Arc<dyn DeviceMemory> {
+    Arc::new(AsItLies(tensor.clone()))
 }
 
 impl DeviceMemory for HostConstant {

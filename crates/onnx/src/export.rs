@@ -10,11 +10,14 @@ use lampyr_ir::{
 };
 use prost::Message;
 
+use self::bodies::Parts;
 use crate::pb::{
     AttributeProto, AttributeType, ElementType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorType,
     TypeProto, TypeValue, ValueInfoProto,
 };
 use crate::tensor::{write, write_shape};
+
+mod bodies;
 
 /// The oldest operator set that is written.
 const FIRST_OPSET: u32 = 13;
@@ -27,7 +30,7 @@ const FIRST_OPSET: u32 = 13;
 pub fn export(graph: &Graph) -> Result<Vec<u8>> {
     let graph = written_out(graph)?;
     let mut writer = Writer { opset: FIRST_OPSET, ..Writer::default() };
-    let proto = writer.graph(&graph)?;
+    let proto = writer.graph(&graph, &[])?;
     if !writer.missing.is_empty() {
         let all = writer.missing.into_iter().map(|(what, nodes)| Missing { what, nodes });
         return Err(Error::unsupported_list(all.collect()));
@@ -59,6 +62,9 @@ struct Spelling(GraphBuilder);
 
 impl Builder for Spelling {
     fn apply(&mut self, op: &dyn Op, inputs: &[Var]) -> Result<Vars> {
+        if let Some(op) = bodies::written_out(op)? {
+            return self.0.apply(&*op, inputs);
+        }
         let facts = inputs.iter().map(|v| self.0.fact(v)).collect::<Result<Vec<_>>>()?;
         if op.to_onnx(&facts.iter().collect::<Vec<_>>()).is_none()
             && let Some(Ok(made)) = op.decompose(self, inputs)
@@ -121,10 +127,13 @@ impl Writer {
         self.missing.entry(what).or_default().push(node.to_string());
     }
 
-    fn graph(&mut self, graph: &Graph) -> Result<GraphProto> {
+    /// The last inputs of a sub-graph are read under the names of `captured` around it.
+    fn graph(&mut self, graph: &Graph, captured: &[String]) -> Result<GraphProto> {
         let mut proto = GraphProto { name: self.unique(&graph.name), ..GraphProto::default() };
-        let mut names = HashMap::new();
-        for id in graph.inputs() {
+        let own = graph.inputs().len().saturating_sub(captured.len());
+        let (own, outer) = graph.inputs().split_at(own);
+        let mut names: HashMap<ValueId, String> = outer.iter().copied().zip(captured.iter().cloned()).collect();
+        for id in own {
             let name = self.unique(&graph.value(*id).name);
             proto.input.push(info(&name, graph.fact(*id)));
             names.insert(*id, name);
@@ -186,6 +195,9 @@ impl Writer {
         proto: &mut GraphProto,
     ) -> Result<()> {
         let facts: Vec<&Fact> = node.inputs.iter().map(|v| graph.fact(*v)).collect();
+        if let Some(parts) = Parts::of(&node.op) {
+            return self.control(graph, node, &parts, names, proto);
+        }
         let Some(export) = node.op.to_onnx(&facts) else {
             self.lacks(describe(&node.op), &node.name);
             return Ok(());
@@ -201,6 +213,41 @@ impl Writer {
         let name = self.unique(&node.name);
         let attribute = self.attributes(&export, &node.name);
         let op_type = export.op_type;
+        proto.node.push(NodeProto { op_type, name, input, output, attribute, ..NodeProto::default() });
+        Ok(())
+    }
+
+    /// A node with sub-graphs, which read what they capture by name.
+    fn control(
+        &mut self,
+        graph: &Graph,
+        node: &Node,
+        parts: &Parts,
+        names: &mut HashMap<ValueId, String>,
+        proto: &mut GraphProto,
+    ) -> Result<()> {
+        if let Some(what) = parts.lacks(graph, node) {
+            self.lacks(what, &node.name);
+            return Ok(());
+        }
+        self.opset = self.opset.max(parts.opset(graph, node));
+        let given: Vec<String> = node.inputs.iter().map(|v| self.value(graph, *v, names, proto)).collect();
+        let (read, captured) = given.split_at(parts.read.min(given.len()));
+        let mut read = read.iter().cloned();
+        let input =
+            parts.given.iter().map(|there| if *there { read.next().unwrap_or_default() } else { String::new() });
+        let input = input.collect::<Vec<_>>().into_iter().chain(read).collect();
+        let output = node.outputs.iter().map(|v| self.value(graph, *v, names, proto)).collect();
+        let mut attribute = Vec::new();
+        for (name, body) in &parts.bodies {
+            attribute.push(AttributeProto {
+                name: (*name).to_string(),
+                g: Some(self.graph(body, captured)?),
+                r#type: Some(AttributeType::Graph as i32),
+                ..AttributeProto::default()
+            });
+        }
+        let (op_type, name) = (parts.op_type.to_string(), self.unique(&node.name));
         proto.node.push(NodeProto { op_type, name, input, output, attribute, ..NodeProto::default() });
         Ok(())
     }

@@ -7,4 +7,6 @@ pub mod pb;
 mod tensor;
 
 pub use export::export;
-pub use import::{Imported, NamedFact, Problem, Source, Stopped, check, check_path, load, load_path, probe};
+pub use import::{
+    Imported, NEWEST_OPSET, NamedFact, Problem, Source, Stopped, check, check_path, load, load_path, probe,
+};

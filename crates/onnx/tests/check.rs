@@ -1,7 +1,7 @@
 //! Everything in the way of a model is found in one look.
 
 use lampyr_base::ErrorKind;
-use lampyr_onnx::pb::{AttributeProto, NodeProto};
+use lampyr_onnx::pb::{AttributeProto, FunctionProto, NodeProto, OperatorSetIdProto};
 use lampyr_onnx::{Problem, check};
 use prost::Message;
 
@@ -52,6 +52,34 @@ fn unknown_operators_and_wrong_nodes_are_found_together() {
     assert_eq!(find(&problems, "attribute `axis`").nodes, ["wordy"]);
     let apart = find(&problems, "matmul");
     assert_eq!((apart.kind, apart.nodes.join(" ").as_str()), ("ShapeError", "apart"));
+}
+
+#[test]
+fn an_operator_set_that_is_too_new_is_refused() {
+    let newest = lampyr_onnx::NEWEST_OPSET;
+    let at = |version: u32, inside: u32| {
+        let mut m = model(graph(vec![named("Relu", "one", &["x"])], &["x"], &["one_out"]));
+        m.opset_import[0].version = version.into();
+        let set = |version: u32| OperatorSetIdProto { domain: String::new(), version: version.into() };
+        m.functions.push(FunctionProto {
+            name: "twice".into(),
+            domain: "own".into(),
+            opset_import: vec![set(inside)],
+            ..FunctionProto::default()
+        });
+        m
+    };
+    assert_eq!(check(&at(newest, newest).encode_to_vec()), []);
+    for (model, of) in [(at(newest + 1, newest), "the model"), (at(newest, newest + 1), "function `twice`")] {
+        let e = refused(model.clone());
+        let what = format!("operator set {} of {of}", newest + 1);
+        assert!(matches!(e.kind(), ErrorKind::Unsupported(_)) && e.message().contains(&what), "{e}");
+        assert!(e.expected().is_some_and(|x| x.contains(&newest.to_string())) && e.help().is_some());
+        let problems = check(&model.encode_to_vec());
+        assert_eq!(problems.len(), 1, "{problems:#?}");
+        let problem = find(&problems, &what);
+        assert!(problem.what.contains("expected version") && problem.help == e.help().map(str::to_string));
+    }
 }
 
 #[test]

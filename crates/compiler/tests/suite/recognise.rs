@@ -3,7 +3,7 @@
 use std::f64::consts::{PI, SQRT_2};
 
 use lampyr_base::{DType, Dim, Result};
-use lampyr_ir::{Builder, Fact, Graph, GraphBuilder, HostTensor, Var};
+use lampyr_ir::{Builder, Fact, Graph, GraphBuilder, HostTensor, HostValue, TensorFact, ValueId, Var};
 use lampyr_ops::build::*;
 
 use super::{assert_same, build, eager_options, random_tensor, reference};
@@ -27,14 +27,27 @@ pub fn becomes(plain: &Graph, ops: &[&str]) {
     let order = exe.graph().order().unwrap();
     let names: Vec<&str> = order.iter().map(|id| exe.graph().node(*id).unwrap().op.name()).collect();
     assert_eq!(names, ops, "{plain}\n{}\n{:?}", exe.graph(), exe.report().fusions);
-    let given: Vec<_> = (plain.inputs().iter().enumerate())
-        .map(|(i, v)| {
-            let fact = plain.fact(*v).as_tensor().unwrap();
-            let shape: Vec<usize> = fact.shape.iter().map(|d| d.known().unwrap_or(3) as usize).collect();
-            random_tensor(fact.dtype, &shape, 11 + i as u64).into()
-        })
-        .collect();
+    let given = given(plain);
     assert_same(&reference(plain, &given), &reference(exe.graph(), &given), false, "recognised");
+}
+
+/// The compiled graph holds one `op` and gives the same results.
+fn becomes_with(plain: &Graph, op: &str) {
+    let exe = build(plain, &eager_options());
+    let count = exe.graph().nodes().filter(|(_, n)| n.op.name() == op).count();
+    assert_eq!(count, 1, "{}\n{:?}", exe.graph(), exe.report().fusions);
+    let given = given(plain);
+    assert_same(&reference(plain, &given), &reference(exe.graph(), &given), false, "recognised");
+}
+
+/// Random inputs; symbolic sizes are 3.
+fn given(plain: &Graph) -> Vec<HostValue> {
+    let make = |(i, v): (usize, &ValueId)| {
+        let fact = plain.fact(*v).as_tensor().unwrap();
+        let shape: Vec<usize> = fact.shape.iter().map(|d| d.known().unwrap_or(3) as usize).collect();
+        random_tensor(fact.dtype, &shape, 11 + i as u64).into()
+    };
+    plain.inputs().iter().enumerate().map(make).collect()
 }
 
 fn softmax_of(g: &mut GraphBuilder, x: &Var, shift: bool, axis: i64) -> Result<(Var, Var)> {
@@ -344,6 +357,37 @@ fn attention_as_exporters_write_it() {
         let given = [random_tensor(DType::F32, &[2, 3, 8], 11).into()];
         assert_same(&reference(&plain, &given), &reference(exe.graph(), &given), false, &format!("form {form}"));
     }
+}
+
+/// The sum of tokens and a table cut to their number has as many rows as there are tokens, which the mask shows too.
+#[test]
+fn attention_behind_a_table_cut_to_the_length() {
+    let mut g = GraphBuilder::new("cut");
+    let steps = Dim::named("steps");
+    let x = g.input("x", Fact::Tensor(TensorFact::new(DType::F32, [Dim::named("n"), steps.clone(), Dim::Known(8)])));
+    let mask = g.input("mask", Fact::Tensor(TensorFact::new(DType::F32, [Dim::named("n"), steps.clone()])));
+    let table = weight(&mut g, &[1, 6, 8], 3);
+    let made = (|| -> Result<Var> {
+        let g = &mut g;
+        let positions = narrow(g, &table, 1, Dim::Known(0), steps.clone())?;
+        let x = add(g, &x, &positions)?;
+        let sizes = g.fact(&x)?.as_tensor()?.shape.clone();
+        let mut apart = |axes: [i64; 4]| -> Result<Var> {
+            let shape = vec![sizes[0].clone(), sizes[1].clone(), Dim::Known(2), Dim::Known(4)];
+            reshape(g, &x, shape).and_then(|r| transpose(g, &r, &axes))
+        };
+        let (q, v, k) = (apart([0, 2, 1, 3])?, apart([0, 2, 1, 3])?, apart([0, 2, 3, 1])?);
+        let half = scalar(g, 0.5);
+        let s = matmul(g, &q, &k).and_then(|s| mul(g, &s, &half))?;
+        let mask = unsqueeze(g, &mask, &[1, 2])?;
+        let p = add(g, &s, &mask).and_then(|s| softmax(g, &s, -1))?;
+        let guard = isnan(g, &p)?;
+        let zero = scalar(g, 0.0);
+        let p = where_(g, &guard, &zero, &p)?;
+        matmul(g, &p, &v)
+    })();
+    g.output("y", &made.unwrap()).unwrap();
+    becomes_with(&g.finish(), "scaled_dot_product_attention");
 }
 
 #[test]

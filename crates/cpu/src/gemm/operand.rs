@@ -157,7 +157,7 @@ pub unsafe fn copy_short<E: Copy>(from: *const E, to: *mut E, count: usize) {
     pieces!(16 8 4 2);
     if count == 1 {
         // SAFETY: the caller's promise.
-        unsafe { to.write(from.read()) };
+        unsafe { to.write_unaligned(from.read_unaligned()) };
     }
 }
 
@@ -165,6 +165,7 @@ pub unsafe fn copy_short<E: Copy>(from: *const E, to: *mut E, count: usize) {
 const LINE: usize = 16;
 
 impl<E: Real, S: Store<E>> Operand<E> for Strided<S> {
+    // Reads elements wherever they lie: kernels say that constants may be packed from files, where nothing is aligned.
     unsafe fn pack(&self, panel: Panel, to: *mut E) {
         let Panel { batch, k, depth, at, count, stride } = panel;
         // SAFETY: the ranges lie inside the matrix and `to` is large enough by the trait's contract.
@@ -176,7 +177,7 @@ impl<E: Real, S: Store<E>> Operand<E> for Strided<S> {
                     if S::SAME {
                         copy_short(from.cast::<E>(), to, count);
                     } else {
-                        (0..count).for_each(|i| *to.add(i) = (*from.add(i)).get());
+                        (0..count).for_each(|i| *to.add(i) = from.add(i).read_unaligned().get());
                     }
                     (count..stride).for_each(|i| *to.add(i) = E::ZERO);
                 }
@@ -206,9 +207,10 @@ impl<E: Real, S: Store<E>> Operand<E> for Strided<S> {
                 for i in 0..count {
                     let from = from.offset(i as isize * self.outer + p as isize * self.inner);
                     if n == LINE && self.inner == 1 {
-                        (0..LINE).for_each(|q| *to.add(q * stride + i) = (*from.add(q)).get());
+                        (0..LINE).for_each(|q| *to.add(q * stride + i) = from.add(q).read_unaligned().get());
                     } else {
-                        (0..n).for_each(|q| *to.add(q * stride + i) = (*from.offset(q as isize * self.inner)).get());
+                        let read = |q: usize| from.offset(q as isize * self.inner).read_unaligned().get();
+                        (0..n).for_each(|q| *to.add(q * stride + i) = read(q));
                     }
                 }
                 for i in count..stride {

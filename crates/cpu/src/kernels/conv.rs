@@ -230,6 +230,10 @@ impl Kernel for ConvKernel {
         pack().transpose()
     }
 
+    fn packs_unaligned(&self, _op: &dyn Op, _i: usize) -> bool {
+        true
+    }
+
     fn launch(&self, launch: &Launch) -> Result<()> {
         run(launch, None)
     }

@@ -65,6 +65,10 @@ impl Kernel for FusedContractionKernel {
         kernel.pack(&*op.main, i, input)
     }
 
+    fn packs_unaligned(&self, op: &dyn Op, i: usize) -> bool {
+        of(op).is_some_and(|(op, kernel, _)| kernel.packs_unaligned(&*op.main, i))
+    }
+
     fn launch(&self, launch: &Launch) -> Result<()> {
         let (op, _, run) = of(launch.op).ok_or_else(|| Error::internal("no contraction is fused here"))?;
         let split = op.main_inputs(launch.inputs.len());

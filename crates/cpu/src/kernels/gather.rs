@@ -23,6 +23,10 @@ impl Kernel for GatherKernel {
         inputs.get(1).is_some_and(|i| matches!(i.dtype, DType::I32 | DType::I64))
     }
 
+    fn reads_unaligned(&self, _op: &dyn Op, _i: usize) -> bool {
+        true
+    }
+
     fn launch(&self, launch: &Launch) -> Result<()> {
         let [x, indices] = launch.inputs else { return Err(Error::internal("gather takes two inputs")) };
         let output = launch.output(0)?;

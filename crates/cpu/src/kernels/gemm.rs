@@ -74,6 +74,10 @@ impl Kernel for GemmKernel {
         pack_right(input, &transposed(input.layout, op.trans_b))
     }
 
+    fn packs_unaligned(&self, _op: &dyn Op, _i: usize) -> bool {
+        true
+    }
+
     fn launch(&self, launch: &Launch) -> Result<()> {
         run(launch, None)
     }

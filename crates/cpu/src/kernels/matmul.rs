@@ -141,6 +141,10 @@ impl Kernel for MatmulKernel {
         if i == 1 { pack_right(input, input.layout) } else { None }
     }
 
+    fn packs_unaligned(&self, _op: &dyn Op, _i: usize) -> bool {
+        true
+    }
+
     fn launch(&self, launch: &Launch) -> Result<()> {
         run(launch, None)
     }

@@ -27,6 +27,7 @@ mod planes;
 mod position;
 mod resample;
 mod roi_align;
+mod rotary_embedding;
 mod running;
 mod scatter;
 mod tail;
@@ -89,6 +90,7 @@ fn register_plain(table: &mut KernelTable) {
         ReduceProd => &reduce::ReduceKernel;
         ReduceSum => &reduce::ReduceKernel;
         RmsNorm => &norm_rows::RmsNormKernel;
+        RotaryEmbedding => &rotary_embedding::RotaryEmbeddingKernel;
         ScaledDotProductAttention => &attention::AttentionKernel;
         ResampleGrad => &resample::ResampleKernel;
         Resize => &nearest::NearestKernel;

@@ -40,8 +40,8 @@ fn problems(model: Result<ModelProto>, folder: Option<&Path>) -> Vec<Problem> {
     let mut list = Vec::new();
     let found = model.and_then(|model| {
         let Opened { importer, graph, versions } = Opened::new(&model, folder)?;
-        if let Err(e) = importer.scan(graph, &versions) {
-            list.extend(Problem::of(&e));
+        for found in [importer.check_versions(&versions), importer.scan(graph, &versions)] {
+            list.extend(found.err().iter().flat_map(Problem::of));
         }
         let built = importer.model_graph(graph, &versions);
         let failed = importer.problems.take();
@@ -86,7 +86,14 @@ impl Problem {
     pub fn of(error: &Error) -> Vec<Problem> {
         let kind = error.kind().name();
         if matches!(error.kind(), ErrorKind::Unsupported(_)) {
-            let problem = |m: Missing| Problem { kind, what: m.what, nodes: m.nodes, help: None };
+            let expected = error.expected().map(|e| format!("; expected {e}")).unwrap_or_default();
+            let help = error.help().map(str::to_string);
+            let problem = |m: Missing| Problem {
+                kind,
+                what: format!("{}{expected}", m.what),
+                nodes: m.nodes,
+                help: help.clone(),
+            };
             return missing(error).into_iter().map(problem).collect();
         }
         let op = error.op().map(|op| format!("{op}: ")).unwrap_or_default();

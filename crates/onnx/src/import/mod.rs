@@ -90,6 +90,21 @@ fn opsets(list: &[OperatorSetIdProto]) -> Result<Opsets> {
     Ok(all)
 }
 
+/// The newest version of the standard operator set whose operators are known.
+pub const NEWEST_OPSET: u32 = 28;
+
+/// # Errors
+/// [`lampyr_base::ErrorKind::Unsupported`] when the standard operator set is newer than [`NEWEST_OPSET`], since its
+/// operators may mean something else.
+fn check_version(of: &str, versions: &Opsets) -> Result<()> {
+    match versions.get("") {
+        Some(&got) if got > NEWEST_OPSET => Err(Error::unsupported(format!("operator set {got} of {of}"))
+            .with_expected(format!("version {NEWEST_OPSET} or older"))
+            .with_help("export the model for an older operator set, convert it with `onnx.version_converter`, or use a newer Lampyr")),
+        _ => Ok(()),
+    }
+}
+
 /// What all parts of one import share.
 struct Importer<'m> {
     functions: HashMap<[&'m str; 3], &'m FunctionProto>,
@@ -114,6 +129,14 @@ const MOST_NODES: usize = 500_000;
 impl<'m> Importer<'m> {
     fn function(&self, node: &'m crate::pb::NodeProto) -> Option<&'m FunctionProto> {
         self.functions.get(&[domain(&node.domain), &node.op_type, &node.overload]).copied()
+    }
+
+    /// The first operator set of the model or its functions that is too new.
+    fn check_versions(&self, versions: &Opsets) -> Result<()> {
+        check_version("the model", versions)?;
+        let mut functions: Vec<_> = self.functions.values().collect();
+        functions.sort_by_key(|f| (&f.domain, &f.name, &f.overload));
+        functions.iter().try_for_each(|f| check_version(&format!("function `{}`", f.name), &opsets(&f.opset_import)?))
     }
 }
 
@@ -213,6 +236,7 @@ impl Source {
 
     fn scan(&self) -> Result<()> {
         let Opened { importer, graph, versions } = Opened::new(&self.model, self.folder.as_deref())?;
+        importer.check_versions(&versions)?;
         importer.scan(graph, &versions)
     }
 
@@ -227,6 +251,7 @@ impl Source {
         if let Some(file) = &self.file {
             importer.files.borrow_mut().set_model(file.clone());
         }
+        importer.check_versions(&versions)?;
         importer.scan(proto, &versions)?;
         let built = importer.model_graph(proto, &versions);
         let needs: Vec<String> = importer.needs.take().into_iter().collect();

@@ -103,7 +103,7 @@ fn import(node: &dyn OnnxNode, b: &mut dyn Builder, inputs: &[Option<Var>]) -> R
         let last = xf.shape[2 + a].sub(&Dim::Known(1)).mul(&Dim::Known(strides[a]));
         let rest = own[a].add(&sum).sub(&last).sub(&extent(&wf.shape[2 + a], dilations[a]));
         if let Some(rest) = rest.known().filter(|&n| n >= strides[a]) {
-            behind[2 + a] = Dim::Known(rest - (strides[a] - 1));
+            behind[2 + a] = Dim::Known(rest.saturating_sub(strides[a].saturating_sub(1)));
             own[a] = own[a].sub(&behind[2 + a]);
         }
     }

@@ -1,8 +1,8 @@
 //! Launches of kernels: copies of operands, packed weights, workspace, outputs in place.
 
 use lampyr_backend::{Arg, ArgInfo, Reason};
-use lampyr_base::{DType, Layout, Result};
-use lampyr_ir::{Node, NodeId, OpRef, ValueId};
+use lampyr_base::{DType, DeviceKind, Layout, Result};
+use lampyr_ir::{HostTensor, Node, NodeId, OpRef, ValueId};
 use lampyr_ops::build::{Conv, FusedContraction, Gemm, Matmul};
 use smallvec::SmallVec;
 
@@ -42,12 +42,23 @@ impl Build<'_> {
         }
         let backend = self.backend(device);
         let mut packed = Vec::new();
-        let mut unread = Vec::new();
+        let mut lying = Vec::new();
         for (i, input) in inputs.iter().enumerate() {
             let Place::Constant(c) = input.place else { continue };
             let (Some(value), Some(memory)) = (self.constant_values[c], self.plan.constants.get(c)) else { continue };
+            let host = backend.device().kind == DeviceKind::Cpu;
+            let anywhere = |plain: &HostTensor| host && !plain.is_aligned();
+            if let Some(plain) = self.graph.constant(value).filter(|plain| anywhere(plain))
+                && chosen.kernel.reads_unaligned(&**op, i)
+            {
+                lying.push((i, constants::as_it_lies(plain)));
+                continue;
+            }
             // The address that packing asks for may be that of a copy, which goes right after.
             let own = match self.graph.constant(value) {
+                Some(plain) if anywhere(plain) && chosen.kernel.packs_unaligned(&**op, i) => {
+                    Some(constants::as_it_lies(plain))
+                }
                 Some(plain) if !plain.is_aligned() => Some(constants::place(&*backend, plain)?),
                 _ => None,
             };
@@ -56,14 +67,14 @@ impl Build<'_> {
                 if let Some(plain) = self.graph.constant(value).filter(|_| reads_packed_only(op, i, target)) {
                     plain.release();
                     if own.is_some() {
-                        unread.push((i, constants::unread(plain)));
+                        lying.push((i, constants::as_it_lies(plain)));
                     }
                 }
                 packed.resize(inputs.len(), None);
                 packed[i] = Some(p);
             }
         }
-        for (i, memory) in unread {
+        for (i, memory) in lying {
             self.plan.constants.push(memory);
             self.constant_values.push(None);
             inputs[i].place = Place::Constant(self.plan.constants.len() - 1);
