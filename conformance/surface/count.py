@@ -66,6 +66,8 @@ def lookup(root: Any, namespace: str, name: str) -> Any:
 
 def parse(text: str) -> Parameters:
     """The parameters that a signature like `(input, *, alpha=1)` states."""
+    # `from` is a parameter of torch's methods, and a word of Python.
+    text = re.sub(r"\bfrom\b", "from_", text)
     arguments = ast.parse(f"def f{text}: pass").body[0].args  # type: ignore[attr-defined]
     kinds = inspect.Parameter
     out = [kinds(a.arg, kinds.POSITIONAL_ONLY) for a in arguments.posonlyargs]
