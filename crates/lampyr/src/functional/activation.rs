@@ -59,7 +59,9 @@ pub fn rrelu(x: &Tensor, lower: f64, upper: f64, training: bool) -> Result<Tenso
     if !training {
         return one(&op::LeakyRelu { alpha: (lower + upper) / 2.0 }, &[x]);
     }
-    let slope = crate::random::rand(x.shape(), x.dtype())?.mul(upper - lower)?.add(lower)?;
+    let slope = crate::random::rand(x.shape(), x.dtype(), crate::random::default_generator())?
+        .mul(upper - lower)?
+        .add(lower)?;
     let positive = one(&op::GreaterEqual, &[x, &constant(0.0, x)?])?;
     one(&op::Where, &[&positive, x, &x.mul(&slope)?])
 }
@@ -187,7 +189,7 @@ pub fn softmin(x: &Tensor, dim: i64, dtype: Option<DType>) -> Result<Tensor> {
 pub fn gumbel_softmax(logits: &Tensor, tau: f64, hard: bool, dim: i64) -> Result<Tensor> {
     floats(logits, "gumbel_softmax")?;
     let tiny = if matches!(logits.dtype(), DType::F16) { 1e-7 } else { 1e-30 };
-    let uniform = crate::random::rand(logits.shape(), logits.dtype())?;
+    let uniform = crate::random::rand(logits.shape(), logits.dtype(), crate::random::default_generator())?;
     let uniform = one(&op::Clip { min: Some(tiny), max: None }, &[&uniform])?;
     // A sum of 0 comes from a number rounded up to 1.
     let exponential = one(&op::Clip { min: Some(tiny), max: None }, &[&uniform.log()?.neg()?])?;

@@ -27,7 +27,7 @@ pub fn dropout_checked(x: &Tensor, p: f64, training: bool) -> Result<Tensor> {
 
 /// 1 with probability `1 - p`, else 0, in the shape `shape`.
 fn kept(shape: &[usize], p: f64, like: &Tensor) -> Result<Tensor> {
-    let uniform = crate::random::rand(shape, lampyr_base::DType::F32)?;
+    let uniform = crate::random::rand(shape, lampyr_base::DType::F32, crate::random::default_generator())?;
     one(&op::GreaterEqual, &[&uniform, &constant(p, &uniform)?])?.to_dtype(like.dtype())
 }
 

@@ -40,7 +40,7 @@ pub fn fractional_max_pooling(
     let (batch, channels) = (wide.shape()[0], wide.shape()[1]);
     let random = match samples {
         Some(t) => t.clone(),
-        None => crate::random::rand(&[batch, channels, n], DType::F64)?,
+        None => crate::random::rand(&[batch, channels, n], DType::F64, crate::random::default_generator())?,
     };
     if random.shape() != [batch, channels, n] {
         return Err(shape_error(&name, "the samples do not fit", &[x, &random])

@@ -18,13 +18,13 @@ mod margins;
 mod nn;
 mod normalization;
 mod operand;
-mod quotient;
 mod order;
 mod padding;
 mod pick;
 mod place;
 mod pooling;
 mod products;
+mod quotient;
 mod rearrange;
 mod reduce;
 mod resample;
@@ -34,13 +34,13 @@ mod support;
 mod unary;
 mod views;
 
+pub use activation::*;
+pub use adaptive::*;
+pub use attention::*;
 pub use binary::{
     add, bitwise_and, bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor, copy_, div, div_rounded, eq,
     fmod, ge, gt, le, logical_and, logical_or, logical_xor, lt, maximum, minimum, mul, ne, pow, sub, where_,
 };
-pub use activation::*;
-pub use adaptive::*;
-pub use attention::*;
 pub use convolution::*;
 pub use ctc::*;
 pub use distance::*;
@@ -48,27 +48,27 @@ pub use dropping::*;
 pub use embedding::*;
 pub use fractional::*;
 pub use grids::*;
+pub use index::{Index, index, set_index};
 pub use join::*;
 pub use losses::*;
 pub use margins::*;
+pub use nn::*;
 pub use normalization::*;
+pub use operand::{Operand, call, common, one};
 pub use order::*;
 pub use padding::*;
 pub use pick::*;
 pub use place::*;
 pub use pooling::*;
 pub use products::*;
+pub use quotient::{floor_divide, remainder};
 pub use rearrange::*;
+pub use reduce::*;
 pub use resample::*;
 pub use search::*;
-pub use views::*;
-pub use index::{Index, index, set_index};
-pub use nn::*;
-pub use operand::{Operand, call, common, one};
-pub use quotient::{floor_divide, remainder};
-pub use reduce::*;
 pub use shape::*;
 pub use unary::*;
+pub use views::*;
 
 use crate::names::Entry;
 
