@@ -250,7 +250,6 @@ __all__ = [
     "from_numpy",
     "full",
     "full_like",
-    "func",
     "gather",
     "gelu",
     "get_num_threads",

@@ -159,6 +159,12 @@ def test_print_options():
         lp.set_printoptions(profile="default")
 
 
+def test_printed_history():
+    x = lp.ones(2, requires_grad=True)
+    assert repr(x * 2) == "tensor([2., 2.], grad_fn=<MulBackward0>)"
+    assert repr(x.detach()) == "tensor([1., 1.])"
+
+
 def test_memory_and_modes():
     lp.reset_peak_memory_stats()
     peak = lp.memory_stats()["peak_bytes"]

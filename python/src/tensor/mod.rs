@@ -161,7 +161,7 @@ impl PyTensor {
     }
 
     fn __repr__(&self) -> Result<String> {
-        Ok(repr::format(&self.0, None)?)
+        Ok(repr::format(&self.0, self.0.grad_fn()?.map(|node| node.name()))?)
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
