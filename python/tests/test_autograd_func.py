@@ -139,6 +139,18 @@ def test_vmap():
     assert any(e["op"] == "vmap" and e["reason"] == "vmap_loop" for e in lp.stop_trace())
 
 
+def test_random_numbers_under_vmap():
+    x = lp.zeros(4)
+
+    def noisy(v):
+        return v + lp.rand(1)[0]
+
+    with pytest.raises(RuntimeError, match="randomness"):
+        func.vmap(noisy)(x)
+    assert len(set(func.vmap(noisy, randomness="different")(x).tolist())) == 4
+    assert len(set(func.vmap(noisy, randomness="same")(x).tolist())) == 1
+
+
 def test_functional():
     x = lp.tensor([1.0, 2.0])
     assert functional.jacobian(lambda v: v**2, x).tolist() == [[2, 0], [0, 4]]

@@ -520,6 +520,14 @@ def test_checkpoint():
     assert got.tolist() == lp.autograd.grad(plain.sum(), x)[0].tolist()
 
 
+def test_checkpoint_repeats_random_numbers():
+    x = lp.ones(200, requires_grad=True)
+    y = lp.autograd.checkpoint(lambda a: lp.dropout(a, 0.5), x)
+    lp.rand(3)
+    y.sum().backward()
+    assert x.grad.tolist() == y.tolist()
+
+
 def test_checkpoint_drops_memory():
     x = lp.ones(1000, requires_grad=True)
 

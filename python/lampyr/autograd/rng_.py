@@ -8,7 +8,8 @@ from lampyr import _lampyr
 
 
 def _generator() -> Any:
-    return getattr(_lampyr, "default_generator", None)
+    make = getattr(_lampyr, "_default_generator", None)
+    return None if make is None else make()
 
 
 def get_state() -> Any:
