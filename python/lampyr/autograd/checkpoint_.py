@@ -77,14 +77,14 @@ def checkpoint(
     state = rng_.get_state() if preserve_rng_state else None
 
     def run() -> None:
-        now = rng_.get_state() if preserve_rng_state else None
-        if preserve_rng_state:
+        now = rng_.get_state()
+        if state is not None:
             rng_.set_state(state)
         try:
             with second:
                 function(*args, **kwargs)
         finally:
-            if preserve_rng_state:
+            if state is not None:
                 rng_.set_state(now)
 
     frame = _Frame(run, determinism_check != "none")

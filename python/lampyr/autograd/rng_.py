@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from lampyr import _lampyr
+from lampyr._lampyr import Tensor, _default_generator
 
 
-def _generator() -> Any:
-    make = getattr(_lampyr, "_default_generator", None)
-    return None if make is None else make()
-
-
-def get_state() -> Any:
+def get_state() -> Tensor:
     """The state of the default generator."""
-    generator = _generator()
-    return None if generator is None else generator.get_state()
+    return _default_generator().get_state()
 
 
-def set_state(state: Any) -> None:
+def set_state(state: Tensor) -> None:
     """Puts the default generator back to ``state``."""
-    generator = _generator()
-    if generator is not None:
-        generator.set_state(state)
+    _default_generator().set_state(state)
 
 
-def same(a: Any, b: Any) -> bool:
+def same(a: Tensor, b: Tensor) -> bool:
     """Whether two states are equal."""
-    return a is None or a.tolist() == b.tolist()
+    return bool(a.tolist() == b.tolist())
