@@ -10,8 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long an idle worker, and a caller waiting for stragglers, spins before it sleeps.
-pub const SPIN: Duration = Duration::from_micros(80);
+/// How long an idle worker spins before it sleeps: longer than what models do on one thread between parallel loops, since
+/// waking a worker takes as long as a small layer.
+pub const SPIN: Duration = Duration::from_millis(1);
+
+/// How long a caller waiting for stragglers spins before it sleeps.
+const STRAGGLERS: Duration = Duration::from_micros(200);
 
 thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
@@ -128,8 +132,8 @@ impl Shared {
         }
     }
 
-    /// Spins until `ready` or for [`SPIN`]; whether `ready` came.
-    fn spin_until(ready: impl Fn() -> bool) -> bool {
+    /// Spins until `ready` or for `limit`; whether `ready` came.
+    fn spin_until(limit: Duration, ready: impl Fn() -> bool) -> bool {
         let mut start = None;
         loop {
             for _ in 0..64 {
@@ -138,7 +142,7 @@ impl Shared {
                 }
                 std::hint::spin_loop();
             }
-            if start.get_or_insert_with(Instant::now).elapsed() >= SPIN {
+            if start.get_or_insert_with(Instant::now).elapsed() >= limit {
                 return false;
             }
         }
@@ -146,7 +150,7 @@ impl Shared {
 
     fn wait_for_stragglers(&self) {
         let finished = || self.pending.0.load(SeqCst) == 0;
-        if Self::spin_until(finished) {
+        if Self::spin_until(STRAGGLERS, finished) {
             return;
         }
         let mut guard = lock(&self.sleep);
@@ -169,7 +173,7 @@ impl Shared {
         INSIDE.set(true);
         let ready = || self.has_work() || self.stop.load(SeqCst);
         while !self.stop.load(SeqCst) {
-            if Self::spin_until(ready) {
+            if Self::spin_until(SPIN, ready) {
                 self.drain();
                 continue;
             }

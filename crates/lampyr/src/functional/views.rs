@@ -244,12 +244,9 @@ pub(super) const NAMES: &[Entry] = &[
         "The same elements in another shape, never a copy.",
         |a| give(view(a.tensor(0)?, a.ints(1)?)),
     ),
-    name(
-        "view(Tensor input, dtype dtype) -> Tensor",
-        METHOD,
-        "The same bytes read as another dtype.",
-        |a| give(a.tensor(0)?.reinterpret(a.dtype(1)?)),
-    ),
+    name("view(Tensor input, dtype dtype) -> Tensor", METHOD, "The same bytes read as another dtype.", |a| {
+        give(a.tensor(0)?.reinterpret(a.dtype(1)?))
+    }),
     name("permute(Tensor input, int[] dims) -> Tensor", TOP | METHOD, "Axes in another order; a view.", |a| {
         give(permuted(a.tensor(0)?, a.ints(1)?))
     }),
