@@ -110,8 +110,10 @@ impl Builder for EagerBuilder {
             return made;
         }
         let tensors = inputs.iter().map(Tensor::from_var).collect::<Result<Vec<_>>>()?;
-        let made = run_and_record(op, &tensors.iter().collect::<Vec<_>>())?;
-        // A hidden output that was not made is only an unused place holder.
+        // Gradients written with other ops read hidden outputs of these.
+        let all = op.visible_outputs().is_some();
+        let made = run_and_record(op, &tensors.iter().collect::<Vec<_>>(), all)?;
+        // An output that was not made is only an unused place holder.
         let filler = made.iter().flatten().next().cloned();
         made.into_iter()
             .map(|t| {

@@ -24,7 +24,7 @@ pub(crate) type Outputs = SmallVec<[Option<Tensor>; 2]>;
 /// among the results.
 pub fn apply(op: &dyn Op, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 2]>> {
     let visible = op.visible_outputs().unwrap_or(usize::MAX);
-    let made = run_and_record(op, inputs)?;
+    let made = run_and_record(op, inputs, false)?;
     made.into_iter()
         .take(visible)
         .map(|t| t.ok_or_else(|| Error::internal("an output was not made").with_op(op.name())))
@@ -59,7 +59,8 @@ fn same_device(inputs: &[&Tensor]) -> bool {
     inputs.split_first().is_none_or(|(first, rest)| rest.iter().all(|t| t.device() == first.device()))
 }
 
-pub(crate) fn run_and_record(op: &dyn Op, inputs: &[&Tensor]) -> Result<Outputs> {
+/// Runs `op` and records it; hidden outputs are made where its gradient needs them, or all of them when `all`.
+pub(crate) fn run_and_record(op: &dyn Op, inputs: &[&Tensor], all: bool) -> Result<Outputs> {
     crate::determinism::check(op)?;
     if let Some(other) = inputs.iter().find(|t| t.device() != inputs[0].device()) {
         return Err(Error::device(format!(
@@ -76,7 +77,7 @@ pub(crate) fn run_and_record(op: &dyn Op, inputs: &[&Tensor]) -> Result<Outputs>
         None => Saves::NOTHING,
     };
     let hidden = edges.is_some();
-    let outputs = compute(op, inputs, &|k| hidden && saves.outputs >> k.min(31) & 1 == 1)?;
+    let outputs = compute(op, inputs, &|k| all || hidden && saves.outputs >> k.min(31) & 1 == 1)?;
     if let Some(edges) = edges {
         record::record(op, inputs, &outputs, edges, saves)?;
     }
