@@ -180,6 +180,8 @@ fn parameter(p: &Param) -> String {
         Kind::Int => "_int",
         Kind::Ints(0) => "Sequence[_int]",
         Kind::Ints(_) => "_int | Sequence[_int]",
+        Kind::OptionalInts(_) => "_int | Sequence[_int | None] | None",
+        Kind::IntLists => "Sequence[_int | Sequence[_int]]",
         Kind::Float => "_float",
         Kind::Floats(0) => "Sequence[_float]",
         Kind::Floats(_) => "_float | Sequence[_float]",

@@ -172,6 +172,20 @@ fn value<'a>(ob: Borrowed<'a, '_, PyAny>, kind: Kind) -> Result<Option<Value<'a>
             Some(_) => None,
             None => list(&ob, int)?.map(|all| Value::Ints(SmallVec::from_vec(all))),
         },
+        Kind::OptionalInts(count) => {
+            let one = |ob: &Bound<'_, PyAny>| if ob.is_none() { Ok(Some(-1)) } else { int(ob) };
+            match one(&ob)? {
+                Some(i) => Some(Value::Ints(SmallVec::from_elem(i, usize::from(count)))),
+                None => list(&ob, one)?.map(|all| Value::Ints(SmallVec::from_vec(all))),
+            }
+        }
+        Kind::IntLists => {
+            let one = |ob: &Bound<'_, PyAny>| match int(ob)? {
+                Some(i) => Ok(Some(vec![i])),
+                None => list(ob, int),
+            };
+            list(&ob, one)?.map(Value::IntLists)
+        }
         Kind::Float => float(&ob)?.map(Value::Float),
         Kind::Floats(count) => match float(&ob)? {
             Some(x) if count > 0 => Some(Value::Floats(vec![x; usize::from(count)])),

@@ -259,7 +259,7 @@ pub(super) const NAMES: &[Entry] = &[
         give(gelu(&super::linear(a.tensor(0)?, a.tensor(1)?, a.tensor_or_none(2)?)?, "none"))
     })
     .cost(64.0),
-    name("gelu(Tensor input, *, str approximate='none') -> Tensor", TOP | METHOD | FUNCTIONAL, "Gaussian error linear unit.", |a| {
+    name("gelu(Tensor input, *, str approximate='none', Tensor? out=None) -> Tensor", TOP | METHOD | FUNCTIONAL, "Gaussian error linear unit.", |a| {
         give(gelu(a.tensor(0)?, a.str(1)?))
     })
     .cost(16.0),
@@ -272,22 +272,22 @@ pub(super) const NAMES: &[Entry] = &[
     name("hard_swish(Tensor input) -> Tensor", TOP | METHOD, "`input * min(max(input + 3, 0), 6) / 6`", |a| give(strict(&op::HardSwish, a.tensor(0)?))).cost(8.0),
     name("hardsigmoid(Tensor input, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "`min(max(input + 3, 0), 6) / 6`", |a| give(strict(&op::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 }, a.tensor(0)?))).cost(8.0),
     name("hard_sigmoid(Tensor input) -> Tensor", TOP | METHOD, "`min(max(input + 3, 0), 6) / 6`", |a| give(strict(&op::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 }, a.tensor(0)?))).cost(8.0),
-    name("hardshrink(Tensor input, float lambd=0.5) -> Tensor", FUNCTIONAL, "0 for small elements.", |a| give(hardshrink(a.tensor(0)?, a.float(1)?))).cost(8.0),
-    name("softshrink(Tensor input, float lambd=0.5) -> Tensor", FUNCTIONAL, "Moved towards 0.", |a| give(softshrink(a.tensor(0)?, a.float(1)?))).cost(8.0),
+    name("hardshrink(Tensor input, float lambd=0.5, *, Tensor? out=None) -> Tensor", TOP | METHOD | FUNCTIONAL, "0 for small elements.", |a| give(hardshrink(a.tensor(0)?, a.float(1)?))).cost(8.0),
+    name("softshrink(Tensor input, float lambd=0.5, *, Tensor? out=None) -> Tensor", FUNCTIONAL, "Moved towards 0.", |a| give(softshrink(a.tensor(0)?, a.float(1)?))).cost(8.0),
     name("tanhshrink(Tensor input) -> Tensor", FUNCTIONAL, "`input - tanh(input)`", |a| give(tanhshrink(a.tensor(0)?))).cost(8.0),
-    name("softplus(Tensor input, float beta=1.0, float threshold=20.0) -> Tensor", TOP | METHOD | FUNCTIONAL, "`log(1 + exp(beta * input)) / beta`", |a| give(softplus(a.tensor(0)?, a.float(1)?, a.float(2)?))).cost(8.0),
+    name("softplus(Tensor input, float beta=1.0, float threshold=20.0, *, Tensor? out=None) -> Tensor", TOP | METHOD | FUNCTIONAL, "`log(1 + exp(beta * input)) / beta`", |a| give(softplus(a.tensor(0)?, a.float(1)?, a.float(2)?))).cost(8.0),
     name("softsign(Tensor input) -> Tensor", FUNCTIONAL, "`input / (1 + |input|)`", |a| give(softsign(a.tensor(0)?))).cost(8.0),
     name("sigmoid(Tensor input) -> Tensor", FUNCTIONAL, "Logistic function.", |a| give(float(&op::Sigmoid, a.tensor(0)?))).cost(8.0),
     name("tanh(Tensor input) -> Tensor", FUNCTIONAL, "Hyperbolic tangent.", |a| give(a.tensor(0)?.tanh())).cost(8.0),
-    name("logsigmoid(Tensor input) -> Tensor", FUNCTIONAL, "Logarithm of the logistic function.", |a| give(strict(&op::LogSigmoid, a.tensor(0)?))).cost(8.0),
+    name("logsigmoid(Tensor input, *, Tensor? out=None) -> Tensor", FUNCTIONAL, "Logarithm of the logistic function.", |a| give(strict(&op::LogSigmoid, a.tensor(0)?))).cost(8.0),
     name("threshold(Tensor input, Scalar threshold, Scalar value, bool inplace=False) -> Tensor", FUNCTIONAL | FUNCTIONAL_INPLACE, "`value` for elements up to `threshold`.", |a| give(threshold(a.tensor(0)?, a.scalar(1)?, a.scalar(2)?))).cost(8.0),
-    name("prelu(Tensor input, Tensor weight) -> Tensor", FUNCTIONAL, "Negative elements times learned slopes.", |a| give(prelu(a.tensor(0)?, a.tensor(1)?))).cost(8.0),
+    name("prelu(Tensor input, Tensor weight) -> Tensor", TOP | METHOD | FUNCTIONAL, "Negative elements times learned slopes.", |a| give(prelu(a.tensor(0)?, a.tensor(1)?))).cost(8.0),
     name("glu(Tensor input, int dim=-1) -> Tensor", FUNCTIONAL, "The first half times the sigmoid of the second.", |a| give(glu(a.tensor(0)?, a.int(1)?))).cost(8.0),
-    name("softmax(Tensor input, int dim, dtype? dtype=None) -> Tensor", TOP | METHOD, "Exponentials along an axis that add up to one.", |a| {
+    name("softmax(Tensor input, int dim, dtype? dtype=None, *, Tensor? out=None) -> Tensor", TOP | METHOD, "Exponentials along an axis that add up to one.", |a| {
         give(softmax(a.tensor(0)?, a.int(1)?, a.dtype_or_none(2)?))
     })
     .cost(16.0),
-    name("log_softmax(Tensor input, int dim, dtype? dtype=None) -> Tensor", TOP | METHOD, "Logarithm of softmax.", |a| {
+    name("log_softmax(Tensor input, int dim, dtype? dtype=None, *, Tensor? out=None) -> Tensor", TOP | METHOD, "Logarithm of softmax.", |a| {
         give(log_softmax(a.tensor(0)?, a.int(1)?, a.dtype_or_none(2)?))
     })
     .cost(16.0),

@@ -3,6 +3,7 @@
 use lampyr_base::{DType, Dim, Error, Result};
 use lampyr_ir::HostTensor;
 use lampyr_ops::build as op;
+use lampyr_ops::gradient::accumulator;
 use lampyr_runtime::Tensor;
 
 use super::convolution::{batched, unbatched};
@@ -10,7 +11,7 @@ use super::operand::one;
 use super::pooling::{Pooling, avg_pooling, max_pooling};
 use super::shape::reshape_to;
 use super::support::{floats, ints, shape_error, sizes, two};
-use crate::names::{Call, Entry, FUNCTIONAL, Output, give, name};
+use crate::names::{Call, Entry, FUNCTIONAL, Output, TOP, give, name};
 
 /// The wanted sizes, with those of `x` for -1.
 fn wanted(x: &Tensor, n: usize, output: &[Option<i64>], name: &str) -> Result<Vec<usize>> {
@@ -52,7 +53,7 @@ pub fn adaptive_avg_pooling(n: usize, x: &Tensor, output: &[Option<i64>]) -> Res
         let pooling = Pooling { n, kernel: &kernel, stride: &[], padding: &[0], dilation: &[1], ceil: false };
         return unbatched(avg_pooling(&wide, pooling, true, None)?, added);
     }
-    let mut y = wide;
+    let mut y = wide.to_dtype(accumulator(x.dtype()))?;
     for (a, &out) in wanted.iter().enumerate() {
         let size = y.shape()[a + 2];
         if size == out {
@@ -67,7 +68,7 @@ pub fn adaptive_avg_pooling(n: usize, x: &Tensor, output: &[Option<i64>]) -> Res
         let weights = Tensor::from_host(&HostTensor::from_f64(y.dtype(), &[size, out], &weights)?, y.device())?;
         y = one(&op::Matmul, &[&y.transpose(a as i64 + 2, -1)?, &weights])?.transpose(a as i64 + 2, -1)?;
     }
-    unbatched(y.contiguous()?, added)
+    unbatched(y.contiguous()?.to_dtype(x.dtype())?, added)
 }
 
 /// Flat positions of the elements of every window, `[windows * taps]`, and the number of taps; windows with fewer
@@ -134,42 +135,42 @@ fn max_named(n: usize, a: &Call) -> Result<Output> {
 /// The names of this family.
 pub(super) const NAMES: &[Entry] = &[
     name(
-        "adaptive_avg_pool1d(Tensor input, int[1] output_size) -> Tensor",
-        FUNCTIONAL,
+        "adaptive_avg_pool1d(Tensor input, int?[1] output_size) -> Tensor",
+        TOP | FUNCTIONAL,
         "Means of as many windows as asked for.",
         |a| give(adaptive_avg_pooling(1, a.tensor(0)?, &wished(a.ints(1)?))),
     )
     .cost(16.0),
     name(
-        "adaptive_max_pool1d(Tensor input, int[1] output_size, bool return_indices=False) -> Tensor",
+        "adaptive_max_pool1d(Tensor input, int?[1] output_size, bool return_indices=False) -> Tensor",
         FUNCTIONAL,
         "Largest elements of as many windows as asked for.",
         |a| max_named(1, a),
     )
     .cost(16.0),
     name(
-        "adaptive_avg_pool2d(Tensor input, int[1] output_size) -> Tensor",
+        "adaptive_avg_pool2d(Tensor input, int?[1] output_size) -> Tensor",
         FUNCTIONAL,
         "Means of as many windows as asked for.",
         |a| give(adaptive_avg_pooling(2, a.tensor(0)?, &wished(a.ints(1)?))),
     )
     .cost(16.0),
     name(
-        "adaptive_max_pool2d(Tensor input, int[1] output_size, bool return_indices=False) -> Tensor",
+        "adaptive_max_pool2d(Tensor input, int?[1] output_size, bool return_indices=False) -> Tensor",
         FUNCTIONAL,
         "Largest elements of as many windows as asked for.",
         |a| max_named(2, a),
     )
     .cost(16.0),
     name(
-        "adaptive_avg_pool3d(Tensor input, int[1] output_size) -> Tensor",
+        "adaptive_avg_pool3d(Tensor input, int?[1] output_size) -> Tensor",
         FUNCTIONAL,
         "Means of as many windows as asked for.",
         |a| give(adaptive_avg_pooling(3, a.tensor(0)?, &wished(a.ints(1)?))),
     )
     .cost(16.0),
     name(
-        "adaptive_max_pool3d(Tensor input, int[1] output_size, bool return_indices=False) -> Tensor",
+        "adaptive_max_pool3d(Tensor input, int?[1] output_size, bool return_indices=False) -> Tensor",
         FUNCTIONAL,
         "Largest elements of as many windows as asked for.",
         |a| max_named(3, a),

@@ -1,6 +1,6 @@
 //! Convolutions and their transposes.
 
-use lampyr_base::{Error, Result};
+use lampyr_base::{DType, Error, Result};
 use lampyr_ops::build as op;
 use lampyr_runtime::Tensor;
 
@@ -84,6 +84,12 @@ pub fn convolution(
 ) -> Result<Tensor> {
     let name = format!("conv{n}d");
     checked(&name, x, weight, bias, n, groups)?;
+    if x.dtype().is_integer() {
+        let wide = |t: &Tensor| t.to_dtype(DType::F64);
+        let bias = bias.map(wide).transpose()?;
+        let y = convolution(n, &wide(x)?, &wide(weight)?, bias.as_ref(), stride, padding, dilation, groups)?;
+        return y.to_dtype(x.dtype());
+    }
     let (wide, added) = batched(x, n, &name)?;
     let strides = per_axis(stride, n, "stride", 1)?;
     let dilations = per_axis(dilation, n, "dilation", 1)?;
@@ -127,6 +133,13 @@ pub fn convolution_transpose(
 ) -> Result<Tensor> {
     let name = format!("conv_transpose{n}d");
     checked(&name, x, weight, bias, n, groups)?;
+    if x.dtype().is_integer() {
+        let wide = |t: &Tensor| t.to_dtype(DType::F64);
+        let (bias, x64, weight) = (bias.map(wide).transpose()?, wide(x)?, wide(weight)?);
+        let bias = bias.as_ref();
+        let y = convolution_transpose(n, &x64, &weight, bias, stride, padding, output_padding, groups, dilation)?;
+        return y.to_dtype(x.dtype());
+    }
     let (wide, added) = batched(x, n, &name)?;
     let strides = per_axis(stride, n, "stride", 1)?;
     let dilations = per_axis(dilation, n, "dilation", 1)?;
@@ -163,9 +176,17 @@ pub fn convolution_transpose(
         }
     }
     super::support::sizes(&[&[wide.shape()[0] as i64, channels], &input[..]].concat())?;
+    // What a convolution with these strides does not reach is zero.
+    let rest: Vec<i64> = (0..n).map(|a| (extra[a] - strides[a] + 1).max(0)).collect();
+    input.iter_mut().zip(&rest).for_each(|(d, r)| *d -= r);
     let both = [pads.clone(), pads].concat();
     let grad = op::ConvInputGrad { input: known(&input), strides, pads: known(&both), dilations, group: groups };
     let mut y = one(&grad, &[&wide, weight])?;
+    if rest.iter().any(|r| *r > 0) {
+        let ends: Vec<i64> = [0, 0].into_iter().chain(rest).collect();
+        let pad = op::Pad { begins: known(&vec![0; n + 2]), ends: known(&ends), mode: "constant".to_string() };
+        y = one(&pad, &[&y])?;
+    }
     if let Some(bias) = bias {
         let mut shape = vec![1; n + 2];
         shape[1] = bias.len();

@@ -142,6 +142,10 @@ pub fn ctc_loss(log_probs: &Tensor, targets: &Tensor, options: Ctc) -> Result<Te
     )?;
     let chosen = one(&op::GatherElements { axis: 0 }, &[&all, &ints(inputs, &[1, batch], log_probs.device())?])?;
     let loss = reshape_to(&chosen, &[batch])?.neg()?;
+    // PyTorch's gradient is that of the logits where `log_probs` come from a log softmax: probabilities less posteriors.
+    let live = mask_steps(inputs, steps, &wide)?;
+    let total = wide.exp()?.mul(&live)?.sum(&[0, 2], false)?;
+    let loss = loss.add(&total.sub(&total.detach())?)?;
     let impossible = one(&op::Greater, &[&loss, &constant(-NEVER / 2.0, &loss)?])?;
     let instead = constant(if zero_infinity { 0.0 } else { f64::INFINITY }, &loss)?;
     let loss = one(&op::Where, &[&impossible, &instead, &loss])?;
@@ -154,6 +158,13 @@ pub fn ctc_loss(log_probs: &Tensor, targets: &Tensor, options: Ctc) -> Result<Te
         "none" if single => reshape_to(&loss, &[]),
         _ => reduced(loss, reduction),
     }
+}
+
+/// 1 for the steps of each sequence, else 0, `[T, N, 1]`.
+fn mask_steps(inputs: &[i64], steps: usize, like: &Tensor) -> Result<Tensor> {
+    let live: Vec<f64> =
+        (0..steps as i64).flat_map(|t| inputs.iter().map(move |n| f64::from(u8::from(t < *n)))).collect();
+    Tensor::from_host(&HostTensor::from_f64(like.dtype(), &[steps, inputs.len(), 1], &live)?, like.device())
 }
 
 fn options<'a>(a: &'a Call, inputs: &'a [i64], targets: &'a [i64]) -> Result<Ctc<'a>> {

@@ -3,6 +3,7 @@
 use lampyr_base::{DType, Error, Result};
 use lampyr_ir::HostTensor;
 use lampyr_ops::build as op;
+use lampyr_ops::gradient::accumulator;
 use lampyr_runtime::{Tensor, no_grad};
 
 use super::distance::norm_over;
@@ -178,8 +179,13 @@ pub fn embedding_bag(at: &Tensor, weight: &Tensor, bags: Bags, options: Embeddin
         let best = super::place::scatter(&low, 0, &bag, (&rows).into(), "amax")?;
         return one(&op::Where, &[&filled.equal(0.0)?, &constant(0.0, &best)?, &best]);
     }
+    let rows = rows.to_dtype(accumulator(weight.dtype()))?;
     let sum = super::place::scatter(&zeros(&[count, size], &rows)?, 0, &bag, (&rows).into(), "sum")?;
-    if bags.mode == "sum" { Ok(sum) } else { sum.div(&joined(&op::Maximum, &filled, 1.0)?) }
+    let made = match bags.mode {
+        "sum" => sum,
+        _ => sum.div(&joined(&op::Maximum, &filled.to_dtype(sum.dtype())?, 1.0)?)?,
+    };
+    made.to_dtype(weight.dtype())
 }
 
 /// The names of this family.

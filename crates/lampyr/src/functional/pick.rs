@@ -13,7 +13,7 @@ use crate::names::{Entry, FUNCTIONAL, METHOD, TOP, give, name};
 
 /// Elements of `x` at `at` along axis `dim`, which has as many axes as `x`; see PyTorch's `gather`.
 pub fn gather_along(x: &Tensor, dim: i64, at: &Tensor) -> Result<Tensor> {
-    if at.is_empty() && matches!(at.dtype(), DType::I32 | DType::I64) {
+    if at.is_empty() && !at.dtype().is_float() {
         axis(dim, x.rank().max(1))?;
         return Tensor::empty(at.shape(), x.dtype(), x.device());
     }

@@ -5,7 +5,7 @@ use lampyr_ops::build as op;
 use lampyr_ops::common::axis;
 use lampyr_runtime::{Operand, Tensor};
 
-use super::index::{Index, set_index};
+use super::index::Index;
 use super::operand::{common, one};
 use super::shape::reshape_to;
 use super::support::{constant, described, index_tensor, ints, shape_error, shaped_like, with_axis};
@@ -178,6 +178,7 @@ pub fn index_add(x: &Tensor, dim: i64, at: &Tensor, values: &Tensor, alpha: Oper
     let (at, values) = spread(x, dim, at, values, "index_add")?;
     let scaled = match alpha {
         Operand::Scalar(s) if s.to_f64() == 1.0 => values,
+        _ if x.dtype() == DType::Bool => values,
         alpha => values.mul(alpha)?.to_dtype(x.dtype())?,
     };
     scatter(x, dim, &at, Operand::Tensor(&scaled), "sum")
@@ -291,18 +292,13 @@ pub fn index_put(x: &Tensor, indices: &[Index], values: Operand, accumulate: boo
     if let Operand::Tensor(t) = values {
         same_dtype(x, t, "index_put")?;
     }
-    let made = x.duplicate()?;
-    if !accumulate {
-        set_index(&made, indices, values)?;
-        return Ok(made);
-    }
     let all = reshape_to(&super::support::counting(x.len(), x.device())?, x.shape())?;
     let at = super::index::index(&all, indices)?;
     let values = match values {
         Operand::Tensor(t) => t.expand(at.shape())?,
         Operand::Scalar(s) => Tensor::scalar(s, common(&[x.into()]), x.device())?.expand(at.shape())?,
     };
-    put(x, &at, &values, true)
+    put(x, &at, &values, accumulate)
 }
 
 fn scatter_word(x: &Tensor, dim: i64, at: &Tensor, values: Operand, reduce: &str) -> Result<Tensor> {
@@ -315,55 +311,55 @@ fn scatter_word(x: &Tensor, dim: i64, at: &Tensor, values: Operand, reduce: &str
 /// The names of this family.
 pub(super) const NAMES: &[Entry] = &[
     name(
-        "scatter(Tensor input, int dim, Tensor index, Tensor src) -> Tensor",
+        "scatter(Tensor input, int dim, Tensor index, Tensor src, *, Tensor? out=None) -> Tensor",
         TOP | METHOD | INPLACE,
         "With elements placed along an axis.",
         |a| give(scatter(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?.into(), "")),
     ),
     name(
-        "scatter(Tensor input, int dim, Tensor index, Scalar value) -> Tensor",
+        "scatter(Tensor input, int dim, Tensor index, Scalar value, *, Tensor? out=None) -> Tensor",
         TOP | METHOD | INPLACE,
         "With a number placed along an axis.",
         |a| give(scatter(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.scalar(3)?.into(), "")),
     ),
     name(
-        "scatter(Tensor input, int dim, Tensor index, Tensor src, *, str reduce) -> Tensor",
+        "scatter(Tensor input, int dim, Tensor index, Tensor src, *, str reduce, Tensor? out=None) -> Tensor",
         TOP | METHOD | INPLACE,
         "With elements combined along an axis.",
         |a| give(scatter_word(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?.into(), a.str(4)?)),
     ),
     name(
-        "scatter(Tensor input, int dim, Tensor index, Scalar value, *, str reduce) -> Tensor",
+        "scatter(Tensor input, int dim, Tensor index, Scalar value, *, str reduce, Tensor? out=None) -> Tensor",
         TOP | METHOD | INPLACE,
         "With a number combined along an axis.",
         |a| give(scatter_word(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.scalar(3)?.into(), a.str(4)?)),
     ),
     name(
-        "scatter_add(Tensor input, int dim, Tensor index, Tensor src) -> Tensor",
+        "scatter_add(Tensor input, int dim, Tensor index, Tensor src, *, Tensor? out=None) -> Tensor",
         TOP | METHOD | INPLACE,
         "With elements added along an axis.",
         |a| give(scatter(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?.into(), "add")),
     ),
     name(
-        "scatter_reduce(Tensor input, int dim, Tensor index, Tensor src, str reduce, *, bool include_self=True) -> Tensor",
+        "scatter_reduce(Tensor input, int dim, Tensor index, Tensor src, str reduce, *, bool include_self=True, Tensor? out=None) -> Tensor",
         TOP | METHOD | INPLACE,
         "With elements combined along an axis.",
         |a| give(scatter_reduce(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?, a.str(4)?, a.bool(5)?)),
     ),
     name(
-        "index_add(Tensor input, int dim, Tensor index, Tensor source, *, Scalar alpha=1) -> Tensor",
+        "index_add(Tensor input, int dim, Tensor index, Tensor source, *, Scalar alpha=1, Tensor? out=None) -> Tensor",
         TOP | METHOD | INPLACE,
         "With slices added at positions of an axis.",
         |a| give(index_add(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?, a.scalar(4)?.into())),
     ),
     name(
-        "index_copy(Tensor input, int dim, Tensor index, Tensor source) -> Tensor",
+        "index_copy(Tensor input, int dim, Tensor index, Tensor source, *, Tensor? out=None) -> Tensor",
         TOP | METHOD | INPLACE,
         "With slices at positions of an axis.",
         |a| give(index_copy(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?)),
     ),
     name(
-        "index_reduce(Tensor input, int dim, Tensor index, Tensor source, str reduce, *, bool include_self=True) -> Tensor",
+        "index_reduce(Tensor input, int dim, Tensor index, Tensor source, str reduce, *, bool include_self=True, Tensor? out=None) -> Tensor",
         TOP | METHOD | INPLACE,
         "With slices combined at positions of an axis.",
         |a| give(index_reduce(a.tensor(0)?, a.int(1)?, a.tensor(2)?, a.tensor(3)?, a.str(4)?, a.bool(5)?)),

@@ -1,6 +1,6 @@
 //! Pooling over windows.
 
-use lampyr_base::{Error, Result};
+use lampyr_base::{DType, Error, Result};
 use lampyr_ops::build as op;
 use lampyr_runtime::Tensor;
 
@@ -8,7 +8,7 @@ use super::activation::power;
 use super::convolution::{batched, per_axis, unbatched};
 use super::operand::one;
 use super::support::{floats, known, shape_error, two};
-use crate::names::{Call, Entry, FUNCTIONAL, Output, give, name};
+use crate::names::{Call, Entry, FUNCTIONAL, Output, TOP, give, name};
 
 /// Size and steps of the windows of a pooling over `n` axes.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,10 @@ impl Pooling<'_> {
 /// Largest elements in windows of `x` `[N, C, ..]` or `[C, ..]`, and their positions in the plane of their channel.
 pub fn max_pooling(x: &Tensor, pooling: Pooling, with_indices: bool) -> Result<(Tensor, Option<Tensor>)> {
     let name = format!("max_pool{}d", pooling.n);
+    if matches!(x.dtype(), DType::I16 | DType::I32 | DType::I64) {
+        let (y, at) = max_pooling(&x.to_dtype(DType::F64)?, pooling, with_indices)?;
+        return Ok((y.to_dtype(x.dtype())?, at));
+    }
     let (wide, added) = batched(x, pooling.n, &name)?;
     let Ready { kernel, strides, pads, dilations } = pooling.ready(&name)?;
     let pool = op::MaxPool {
@@ -171,7 +175,7 @@ pub(super) const NAMES: &[Entry] = &[
     .cost(16.0),
     name(
         "avg_pool1d(Tensor input, int[1] kernel_size, int[1]? stride=None, int[1] padding=0, bool ceil_mode=False, bool count_include_pad=True) -> Tensor",
-        FUNCTIONAL,
+        TOP | FUNCTIONAL,
         "Means of windows.",
         |a| avg_named(1, a),
     )
@@ -204,7 +208,7 @@ pub(super) const NAMES: &[Entry] = &[
     )
     .cost(16.0),
     name(
-        "avg_pool2d(Tensor input, int[1] kernel_size, int[1]? stride=None, int[1] padding=0, bool ceil_mode=False, bool count_include_pad=True, int? divisor_override=None) -> Tensor",
+        "avg_pool2d(Tensor input, int[1] kernel_size, int[1]? stride=None, int[1] padding=0, bool ceil_mode=False, bool count_include_pad=True, int? divisor_override=None, *, Tensor? out=None) -> Tensor",
         FUNCTIONAL,
         "Means of windows.",
         |a| avg_named(2, a),
@@ -238,7 +242,7 @@ pub(super) const NAMES: &[Entry] = &[
     )
     .cost(16.0),
     name(
-        "avg_pool3d(Tensor input, int[1] kernel_size, int[1]? stride=None, int[1] padding=0, bool ceil_mode=False, bool count_include_pad=True, int? divisor_override=None) -> Tensor",
+        "avg_pool3d(Tensor input, int[1] kernel_size, int[1]? stride=None, int[1] padding=0, bool ceil_mode=False, bool count_include_pad=True, int? divisor_override=None, *, Tensor? out=None) -> Tensor",
         FUNCTIONAL,
         "Means of windows.",
         |a| avg_named(3, a),

@@ -42,6 +42,17 @@ fn widened(tensors: &[&Tensor], f: impl Fn(&[&Tensor]) -> Result<Tensor>) -> Res
     }
 }
 
+/// Runs `f` on operands of which half-precision ones are `float32`; the result is rounded once.
+fn exactly(tensors: &[&Tensor], f: impl Fn(&[&Tensor]) -> Result<Tensor>) -> Result<Tensor> {
+    match tensors.first().map(|t| t.dtype()) {
+        Some(dtype @ (DType::F16 | DType::BF16)) => {
+            let wide = tensors.iter().map(|t| t.to_dtype(DType::F32)).collect::<Result<Vec<_>>>()?;
+            f(&wide.iter().collect::<Vec<_>>())?.to_dtype(dtype)
+        }
+        _ => f(tensors),
+    }
+}
+
 fn product(name: &str, x: &Tensor, y: &Tensor) -> Result<Tensor> {
     same_dtype(name, &[x, y])?;
     widened(&[x, y], |t| one(&op::Matmul, t)).map_err(|e| e.with_op(name))
@@ -82,7 +93,7 @@ pub fn matrix_product(x: &Tensor, y: &Tensor) -> Result<Tensor> {
 /// All products of the elements of two vectors.
 pub fn outer(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     ranks("outer", &[x, y], &[1, 1])?;
-    unsqueeze(x, 1)?.mul(&unsqueeze(y, 0)?)
+    super::mul((&unsqueeze(x, 1)?).into(), (&unsqueeze(y, 0)?).into())
 }
 
 /// Sums of products over the last axes of both.
@@ -103,12 +114,14 @@ fn scaled(x: &Tensor, factor: Scalar, name: &str) -> Result<Tensor> {
     if factor.to_f64() == 1.0 {
         return Ok(x.clone());
     }
-    if matches!(factor, Scalar::Float(_)) && !x.dtype().is_float() {
-        return Err(Error::value(format!("factor {} for {}", factor.to_f64(), x.dtype()))
-            .with_op(name)
-            .with_expected("an integer"));
+    if x.dtype() == DType::Bool {
+        return Err(Error::dtype("a factor of bool tensors").with_op(name).with_expected("numbers"));
     }
-    x.mul(factor)?.to_dtype(x.dtype())
+    let whole = match factor {
+        Scalar::Float(f) if !x.dtype().is_float() => Scalar::Int(f as i64),
+        other => other,
+    };
+    x.mul(whole)?.to_dtype(x.dtype())
 }
 
 /// `beta * x + alpha * y`; where `beta` is 0, `x` is not read.
@@ -125,13 +138,13 @@ fn blend(name: &str, x: &Tensor, y: &Tensor, beta: Scalar, alpha: Scalar) -> Res
 /// `beta * input + alpha * (x @ y)` of matrices.
 pub fn addmm(input: &Tensor, x: &Tensor, y: &Tensor, beta: Scalar, alpha: Scalar) -> Result<Tensor> {
     same_dtype("addmm", &[input, x, y])?;
-    blend("addmm", input, &mm(x, y)?, beta, alpha)
+    exactly(&[input, x, y], |t| blend("addmm", t[0], &mm(t[1], t[2])?, beta, alpha))
 }
 
 /// `beta * input + alpha * (x @ y)` of a matrix and a vector.
 pub fn addmv(input: &Tensor, x: &Tensor, y: &Tensor, beta: Scalar, alpha: Scalar) -> Result<Tensor> {
     same_dtype("addmv", &[input, x, y])?;
-    blend("addmv", input, &mv(x, y)?, beta, alpha)
+    exactly(&[input, x, y], |t| blend("addmv", t[0], &mv(t[1], t[2])?, beta, alpha))
 }
 
 /// `beta * input + alpha * outer(x, y)`
@@ -140,7 +153,12 @@ pub fn addr(input: &Tensor, x: &Tensor, y: &Tensor, beta: Scalar, alpha: Scalar)
     let all = super::support::promoted(&[input, &product])?;
     let [input, product] = &all[..] else { return Err(Error::internal("two operands")) };
     if input.dtype() == DType::Bool {
-        return Err(Error::dtype("addr() of bool tensors").with_op("addr").with_expected("numbers"));
+        let product =
+            if alpha.to_f64() == 0.0 { super::support::zeros(product.shape(), product)? } else { product.clone() };
+        if beta.to_f64() == 0.0 {
+            return Ok(product);
+        }
+        return one(&op::LogicalOr, &[&input.expand(product.shape())?, &product]);
     }
     blend("addr", input, product, beta, alpha)
 }
@@ -148,15 +166,17 @@ pub fn addr(input: &Tensor, x: &Tensor, y: &Tensor, beta: Scalar, alpha: Scalar)
 /// `beta * input + alpha * (x @ y)` of batches.
 pub fn baddbmm(input: &Tensor, x: &Tensor, y: &Tensor, beta: Scalar, alpha: Scalar) -> Result<Tensor> {
     same_dtype("baddbmm", &[input, x, y])?;
-    blend("baddbmm", input, &bmm(x, y)?, beta, alpha)
+    exactly(&[input, x, y], |t| blend("baddbmm", t[0], &bmm(t[1], t[2])?, beta, alpha))
 }
 
 /// `beta * input + alpha * sum(x @ y)` over the batches.
 pub fn addbmm(input: &Tensor, x: &Tensor, y: &Tensor, beta: Scalar, alpha: Scalar) -> Result<Tensor> {
     same_dtype("addbmm", &[input, x, y])?;
-    let all = bmm(x, y)?;
-    let sum = all.sum(&[0], false)?.to_dtype(all.dtype())?;
-    blend("addbmm", input, &sum, beta, alpha)
+    exactly(&[input, x, y], |t| {
+        let all = bmm(t[1], t[2])?;
+        let sum = all.sum(&[0], false)?.to_dtype(all.dtype())?;
+        blend("addbmm", t[0], &sum, beta, alpha)
+    })
 }
 
 /// Sums of products over the axes `left` of `x` and `right` of `y`, pair by pair.
@@ -215,7 +235,8 @@ pub fn kron(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     let left: Vec<usize> = a.iter().flat_map(|&d| [d, 1]).collect();
     let right: Vec<usize> = b.iter().flat_map(|&d| [1, d]).collect();
     let whole: Vec<usize> = a.iter().zip(&b).map(|(m, n)| m * n).collect();
-    reshape_to(&reshape_to(x, &left)?.mul(&reshape_to(y, &right)?)?, &whole)
+    let all = super::mul((&reshape_to(x, &left)?).into(), (&reshape_to(y, &right)?).into())?;
+    reshape_to(&all, &whole)
 }
 
 /// Product of several matrices, from the left.
@@ -371,6 +392,13 @@ pub(super) const NAMES: &[Entry] = &[
         give(tensordot(x, a.tensor(1)?, &(-n..0).collect::<Vec<_>>(), &(0..n).collect::<Vec<_>>()))
     })
     .cost(64.0),
+    name("tensordot(Tensor a, Tensor b, int[][] dims, *, Tensor? out=None) -> Tensor", TOP, "Sums of products over axes.", |a| {
+        match a.int_lists(2)? {
+            [left, right] => give(tensordot(a.tensor(0)?, a.tensor(1)?, left, right)),
+            other => Err(Error::value(format!("dims has {} lists", other.len())).with_expected("two lists of axes")),
+        }
+    })
+    .cost(64.0),
     name("kron(Tensor input, Tensor other, *, Tensor? out=None) -> Tensor", TOP | METHOD, "Every element of one times all of the other.", |a| {
         give(kron(a.tensor(0)?, a.tensor(1)?))
     }),
@@ -394,7 +422,7 @@ pub(super) const NAMES: &[Entry] = &[
         give(einsum(a.str(0)?, &[a.tensor(1)?.clone(), a.tensor(2)?.clone(), a.tensor(3)?.clone()]))
     })
     .cost(64.0),
-    name("linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor", FUNCTIONAL, "`input @ weight.T + bias`", |a| {
+    name("linear(Tensor input, Tensor weight, Tensor? bias=None, *, Tensor? out=None) -> Tensor", FUNCTIONAL, "`input @ weight.T + bias`", |a| {
         give(linear(a.tensor(0)?, a.tensor(1)?, a.tensor_or_none(2)?))
     })
     .cost(64.0),

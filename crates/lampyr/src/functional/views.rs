@@ -8,7 +8,7 @@ use lampyr_runtime::Tensor;
 use super::operand::one;
 use super::shape::{expand_keeping, flatten, reshape_to, squeeze, unsqueeze, view};
 use super::support::{shape_error, sizes, with_axis};
-use crate::names::{Entry, INPLACE, METHOD, TOP, give, name};
+use crate::names::{Entry, METHOD, TOP, give, name};
 
 /// Axis `dim` as several of sizes `shape`, of which one may be -1.
 pub fn unflatten(x: &Tensor, dim: i64, shape: &[i64]) -> Result<Tensor> {
@@ -250,19 +250,13 @@ pub(super) const NAMES: &[Entry] = &[
     name("permute(Tensor input, int[] dims) -> Tensor", TOP | METHOD, "Axes in another order; a view.", |a| {
         give(permuted(a.tensor(0)?, a.ints(1)?))
     }),
-    name(
-        "transpose(Tensor input, int dim0, int dim1) -> Tensor",
-        TOP | METHOD | INPLACE,
-        "Two axes exchanged; a view.",
-        |a| give(transposed(a.tensor(0)?, a.int(1)?, a.int(2)?)),
-    )
+    name("transpose(Tensor input, int dim0, int dim1) -> Tensor", TOP | METHOD, "Two axes exchanged; a view.", |a| {
+        give(transposed(a.tensor(0)?, a.int(1)?, a.int(2)?))
+    })
     .also(&["swapdims"]),
-    name(
-        "swapaxes(Tensor input, int axis0, int axis1) -> Tensor",
-        TOP | METHOD | INPLACE,
-        "Two axes exchanged; a view.",
-        |a| give(transposed(a.tensor(0)?, a.int(1)?, a.int(2)?)),
-    ),
+    name("swapaxes(Tensor input, int axis0, int axis1) -> Tensor", TOP | METHOD, "Two axes exchanged; a view.", |a| {
+        give(transposed(a.tensor(0)?, a.int(1)?, a.int(2)?))
+    }),
     name("squeeze(Tensor input) -> Tensor", TOP | METHOD, "Without axes of size 1; a view.", |a| {
         give(squeeze(a.tensor(0)?, None))
     }),

@@ -103,6 +103,8 @@ impl<'a> Call<'a> {
         int, int_or_none: i64, "a whole number", Value::Int(i) => *i;
         /// Whole numbers.
         ints, ints_or_none: &[i64], "whole numbers", Value::Ints(all) => all;
+        /// Lists of whole numbers.
+        int_lists, int_lists_or_none: &[Vec<i64>], "lists of whole numbers", Value::IntLists(all) => all;
         /// A real number.
         float, float_or_none: f64, "a real number", Value::Float(x) => *x;
         /// Real numbers.

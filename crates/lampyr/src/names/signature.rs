@@ -23,6 +23,10 @@ pub enum Kind {
     Int,
     /// Whole numbers; one alone stands for as many as are given here (0: one alone is refused).
     Ints(u8),
+    /// As `Ints`; `None` among them reads as -1.
+    OptionalInts(u8),
+    /// Lists of whole numbers.
+    IntLists,
     /// A real number.
     Float,
     /// Real numbers; one alone stands for as many as are given here.
@@ -60,11 +64,13 @@ impl Kind {
             "device" => Kind::Device,
             "Generator" => Kind::Generator,
             "Any" => Kind::Any,
+            "int[][]" => Kind::IntLists,
             other => {
                 let (base, count) = other.strip_suffix(']')?.split_once('[')?;
                 let count = if count.is_empty() { 0 } else { count.parse().ok()? };
                 match base {
                     "int" => Kind::Ints(count),
+                    "int?" => Kind::OptionalInts(count),
                     "float" => Kind::Floats(count),
                     _ => return None,
                 }
@@ -83,6 +89,8 @@ impl Kind {
             Kind::Int => "int",
             Kind::Ints(0) => "tuple of ints",
             Kind::Ints(_) => "int or tuple of ints",
+            Kind::OptionalInts(_) => "int or tuple of ints or None",
+            Kind::IntLists => "tuple of lists of ints",
             Kind::Float => "float",
             Kind::Floats(0) => "tuple of floats",
             Kind::Floats(_) => "float or tuple of floats",

@@ -28,6 +28,8 @@ pub enum Value<'a> {
     Int(i64),
     /// Whole numbers.
     Ints(SmallVec<[i64; 4]>),
+    /// Lists of whole numbers.
+    IntLists(Vec<Vec<i64>>),
     /// A real number.
     Float(f64),
     /// Real numbers.
