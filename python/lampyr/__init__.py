@@ -29,11 +29,9 @@ from lampyr._lampyr import (
     bool_,
     call_op,
     can_cast,
-    cat,
     channels_last,
     channels_last_3d,
     contiguous_format,
-    conv2d,
     device,
     double,
     dtype,
@@ -92,7 +90,6 @@ from lampyr._lampyr import (
     set_num_threads,
     set_printoptions,
     short,
-    stack,
     start_trace,
     stop_trace,
     strided,
@@ -175,23 +172,8 @@ def __getattr__(name: str) -> _ModuleType:
 
 
 # A method of a class is a function of its first argument.
-broadcast_to = Tensor.broadcast_to
 clone = Tensor.clone
 dropout = Tensor.dropout
-flatten = Tensor.flatten
-gather = Tensor.gather
-gelu = Tensor.gelu
-log_softmax = Tensor.log_softmax
-matmul = Tensor.matmul
-nonzero = Tensor.nonzero
-permute = Tensor.permute
-reshape = Tensor.reshape
-softmax = Tensor.softmax
-squeeze = Tensor.squeeze
-t = Tensor.t
-topk = Tensor.topk
-transpose = Tensor.transpose
-unsqueeze = Tensor.unsqueeze
 
 __all__ = [
     *_top.__all__,
@@ -227,11 +209,8 @@ __all__ = [
     "batch_norm",
     "bfloat16",
     "bool",
-    "broadcast_to",
     "call_op",
-    "cat",
     "clone",
-    "conv2d",
     "device",
     "double",
     "dropout",
@@ -241,7 +220,6 @@ __all__ = [
     "enable_grad",
     "errors",
     "eye",
-    "flatten",
     "float",
     "float16",
     "float32",
@@ -250,8 +228,6 @@ __all__ = [
     "from_numpy",
     "full",
     "full_like",
-    "gather",
-    "gelu",
     "get_num_threads",
     "grad",
     "half",
@@ -264,45 +240,33 @@ __all__ = [
     "is_grad_enabled",
     "is_inference_mode_enabled",
     "load_onnx",
-    "log_softmax",
     "long",
     "manual_seed",
-    "matmul",
     "max_pool2d",
     "memory_stats",
     "no_grad",
-    "nonzero",
     "ones",
     "ones_like",
     "onnx",
     "ops",
-    "permute",
     "promote_types",
     "rand",
     "randn",
     "register_op",
-    "reshape",
     "return_types",
     "result_type",
     "set_grad_enabled",
     "set_memory_limit",
     "set_num_threads",
     "short",
-    "softmax",
-    "squeeze",
-    "stack",
     "start_trace",
     "stop_trace",
-    "t",
     "take_warnings",
     "tensor",
-    "topk",
-    "transpose",
     "uint16",
     "uint32",
     "uint64",
     "uint8",
-    "unsqueeze",
     "zeros",
     "zeros_like",
     "Generator",

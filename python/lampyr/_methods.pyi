@@ -9,6 +9,7 @@ from lampyr._lampyr import DType, Number, Operand, Tensor
 
 _bool: TypeAlias = bool
 _int: TypeAlias = int
+_float: TypeAlias = float
 
 class Methods:
     def abs(self) -> Tensor:
@@ -40,6 +41,35 @@ class Methods:
 
     def add_(self, other: Operand, *, alpha: Number | Tensor = 1) -> Self:
         """`input + alpha * other` In place."""
+
+    def addbmm(
+        self, batch1: Tensor, batch2: Tensor, *, beta: Number | Tensor = 1, alpha: Number | Tensor = 1
+    ) -> Tensor:
+        """`beta * input + alpha * sum(batch1 @ batch2)`"""
+
+    def addbmm_(self, batch1: Tensor, batch2: Tensor, *, beta: Number | Tensor = 1, alpha: Number | Tensor = 1) -> Self:
+        """`beta * input + alpha * sum(batch1 @ batch2)` In place."""
+
+    def addmm(self, mat1: Tensor, mat2: Tensor, *, beta: Number | Tensor = 1, alpha: Number | Tensor = 1) -> Tensor:
+        """`beta * input + alpha * (mat1 @ mat2)`"""
+
+    def addmm_(self, mat1: Tensor, mat2: Tensor, *, beta: Number | Tensor = 1, alpha: Number | Tensor = 1) -> Self:
+        """`beta * input + alpha * (mat1 @ mat2)` In place."""
+
+    def addmv(self, mat: Tensor, vec: Tensor, *, beta: Number | Tensor = 1, alpha: Number | Tensor = 1) -> Tensor:
+        """`beta * input + alpha * (mat @ vec)`"""
+
+    def addmv_(self, mat: Tensor, vec: Tensor, *, beta: Number | Tensor = 1, alpha: Number | Tensor = 1) -> Self:
+        """`beta * input + alpha * (mat @ vec)` In place."""
+
+    def addr(self, vec1: Tensor, vec2: Tensor, *, beta: Number | Tensor = 1, alpha: Number | Tensor = 1) -> Tensor:
+        """`beta * input + alpha * outer(vec1, vec2)`"""
+
+    def addr_(self, vec1: Tensor, vec2: Tensor, *, beta: Number | Tensor = 1, alpha: Number | Tensor = 1) -> Self:
+        """`beta * input + alpha * outer(vec1, vec2)` In place."""
+
+    def adjoint(self) -> Tensor:
+        """The last two axes exchanged; a view."""
 
     def amax(self, dim: _int | Sequence[_int] = (), keepdim: _bool = False) -> Tensor:
         """Largest elements over axes; over all when none is given. Equal ones share the gradient."""
@@ -89,6 +119,15 @@ class Methods:
     def argmin(self, dim: _int | None = None, keepdim: _bool = False) -> Tensor:
         """Position of the smallest element, of all or along an axis; of the first where several are."""
 
+    def argsort(self, dim: _int = -1, descending: _bool = False, stable: _bool = False) -> Tensor:
+        """Positions that put elements in order."""
+
+    def argwhere(self) -> Tensor:
+        """Positions of the elements that are not zero."""
+
+    def as_strided(self, size: Sequence[_int], stride: Sequence[_int], storage_offset: _int | None = None) -> Tensor:
+        """A view with given sizes and steps over the memory of a tensor."""
+
     def asin(self) -> Tensor:
         """Inverse sine."""
 
@@ -112,6 +151,19 @@ class Methods:
 
     def atanh_(self) -> Self:
         """Inverse hyperbolic tangent. In place."""
+
+    def baddbmm(
+        self, batch1: Tensor, batch2: Tensor, *, beta: Number | Tensor = 1, alpha: Number | Tensor = 1
+    ) -> Tensor:
+        """`beta * input + alpha * (batch1 @ batch2)`"""
+
+    def baddbmm_(
+        self, batch1: Tensor, batch2: Tensor, *, beta: Number | Tensor = 1, alpha: Number | Tensor = 1
+    ) -> Self:
+        """`beta * input + alpha * (batch1 @ batch2)` In place."""
+
+    def bincount(self, weights: Tensor | None = None, minlength: _int = 0) -> Tensor:
+        """How often each number appears."""
 
     def bitwise_and(self, other: Operand) -> Tensor:
         """`input & other`"""
@@ -149,11 +201,23 @@ class Methods:
     def bitwise_xor_(self, other: Operand) -> Self:
         """`input ^ other` In place."""
 
+    def bmm(self, mat2: Tensor) -> Tensor:
+        """Products of batches of matrices."""
+
+    @overload
+    def broadcast_to(self, *size: _int) -> Tensor:
+        """A view broadcast to a shape."""
+
+    @overload
+    def broadcast_to(self, size: Sequence[_int]) -> Tensor: ...
     def ceil(self) -> Tensor:
         """The smallest whole numbers that are not below the elements."""
 
     def ceil_(self) -> Self:
         """The smallest whole numbers that are not below the elements. In place."""
+
+    def chunk(self, chunks: _int, dim: _int = 0) -> tuple[Tensor, ...]:
+        """So many parts along an axis; views."""
 
     def cos(self) -> Tensor:
         """Cosine."""
@@ -167,6 +231,21 @@ class Methods:
     def cosh_(self) -> Self:
         """Hyperbolic cosine. In place."""
 
+    def cross(self, other: Tensor, dim: _int | None = None) -> Tensor:
+        """Cross products of vectors of three elements."""
+
+    def diag(self, diagonal: _int = 0) -> Tensor:
+        """A matrix of a diagonal, or the diagonal of a matrix."""
+
+    def diag_embed(self, offset: _int = 0, dim1: _int = -2, dim2: _int = -1) -> Tensor:
+        """The last axis as the diagonal of matrices."""
+
+    def diagflat(self, offset: _int = 0) -> Tensor:
+        """A matrix with all elements on its diagonal."""
+
+    def diagonal(self, offset: _int = 0, dim1: _int = 0, dim2: _int = 1) -> Tensor:
+        """The diagonal of two axes as the last axis; a view."""
+
     def div(self, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
         """`input / other`; integers give floats unless the quotient is rounded (`floor` or `trunc`)."""
 
@@ -179,6 +258,17 @@ class Methods:
     def divide_(self, other: Operand, *, rounding_mode: str | None = None) -> Self:
         """`input / other`; integers give floats unless the quotient is rounded (`floor` or `trunc`). In place."""
 
+    def dot(self, tensor: Tensor) -> Tensor:
+        """Sum of products of two vectors."""
+
+    @overload
+    def dsplit(self, sections: _int) -> tuple[Tensor, ...]:
+        """Parts behind one another; views."""
+
+    @overload
+    def dsplit(self, *indices: _int) -> tuple[Tensor, ...]: ...
+    @overload
+    def dsplit(self, indices: Sequence[_int]) -> tuple[Tensor, ...]: ...
     def eq(self, other: Operand) -> Tensor:
         """Whether elements are equal."""
 
@@ -203,6 +293,18 @@ class Methods:
     def exp_(self) -> Self:
         """`e` to the power of the elements. In place."""
 
+    @overload
+    def expand(self, *size: _int) -> Tensor:
+        """A view broadcast to a shape; -1 keeps a size."""
+
+    @overload
+    def expand(self, size: Sequence[_int]) -> Tensor: ...
+    def expand_as(self, other: Tensor) -> Tensor:
+        """A view broadcast to the shape of another tensor."""
+
+    def expand_dims(self, dim: _int) -> Tensor:
+        """With an axis of size 1; a view."""
+
     def expm1(self) -> Tensor:
         """`exp(input) - 1`, exact for small elements."""
 
@@ -214,6 +316,21 @@ class Methods:
 
     def fix_(self) -> Self:
         """The whole part of the elements. In place."""
+
+    def flatten(self, start_dim: _int = 0, end_dim: _int = -1) -> Tensor:
+        """Several axes as one."""
+
+    @overload
+    def flip(self, *dims: _int) -> Tensor:
+        """Axes in reverse order."""
+
+    @overload
+    def flip(self, dims: _int | Sequence[_int]) -> Tensor: ...
+    def fliplr(self) -> Tensor:
+        """Columns in reverse order."""
+
+    def flipud(self) -> Tensor:
+        """Rows in reverse order."""
 
     def floor(self) -> Tensor:
         """The largest whole numbers that are not above the elements."""
@@ -239,11 +356,20 @@ class Methods:
     def frac_(self) -> Self:
         """The elements less their whole part. In place."""
 
+    def gather(self, dim: _int, index: Tensor, *, sparse_grad: _bool = False) -> Tensor:
+        """Elements at positions along an axis."""
+
     def ge(self, other: Operand) -> Tensor:
         """Whether elements of `input` are greater or equal."""
 
     def ge_(self, other: Operand) -> Self:
         """Whether elements of `input` are greater or equal. In place."""
+
+    def gelu(self, *, approximate: str = "none") -> Tensor:
+        """Gaussian error linear unit."""
+
+    def ger(self, vec2: Tensor) -> Tensor:
+        """All products of two vectors."""
 
     def greater(self, other: Operand) -> Tensor:
         """Whether elements of `input` are greater."""
@@ -263,6 +389,63 @@ class Methods:
     def gt_(self, other: Operand) -> Self:
         """Whether elements of `input` are greater. In place."""
 
+    def hard_sigmoid(self) -> Tensor:
+        """`min(max(input + 3, 0), 6) / 6`"""
+
+    def hard_swish(self) -> Tensor:
+        """`input * min(max(input + 3, 0), 6) / 6`"""
+
+    def histc(self, bins: _int = 100, min: _float = 0, max: _float = 0) -> Tensor:
+        """How many elements lie in each of equal parts of a range."""
+
+    @overload
+    def hsplit(self, sections: _int) -> tuple[Tensor, ...]:
+        """Parts side by side; views."""
+
+    @overload
+    def hsplit(self, *indices: _int) -> tuple[Tensor, ...]: ...
+    @overload
+    def hsplit(self, indices: Sequence[_int]) -> tuple[Tensor, ...]: ...
+    def index_add(self, dim: _int, index: Tensor, source: Tensor, *, alpha: Number | Tensor = 1) -> Tensor:
+        """With slices added at positions of an axis."""
+
+    def index_add_(self, dim: _int, index: Tensor, source: Tensor, *, alpha: Number | Tensor = 1) -> Self:
+        """With slices added at positions of an axis. In place."""
+
+    def index_copy(self, dim: _int, index: Tensor, source: Tensor) -> Tensor:
+        """With slices at positions of an axis."""
+
+    def index_copy_(self, dim: _int, index: Tensor, source: Tensor) -> Self:
+        """With slices at positions of an axis. In place."""
+
+    def index_fill(self, dim: _int, index: Tensor, value: Operand) -> Tensor:
+        """With a number in slices of an axis."""
+
+    def index_fill_(self, dim: _int, index: Tensor, value: Operand) -> Self:
+        """With a number in slices of an axis. In place."""
+
+    def index_put(self, indices: Sequence[Tensor | None], values: Tensor, accumulate: _bool = False) -> Tensor:
+        """With values where an index points."""
+
+    def index_put_(self, indices: Sequence[Tensor | None], values: Tensor, accumulate: _bool = False) -> Self:
+        """With values where an index points. In place."""
+
+    def index_reduce(
+        self, dim: _int, index: Tensor, source: Tensor, reduce: str, *, include_self: _bool = True
+    ) -> Tensor:
+        """With slices combined at positions of an axis."""
+
+    def index_reduce_(
+        self, dim: _int, index: Tensor, source: Tensor, reduce: str, *, include_self: _bool = True
+    ) -> Self:
+        """With slices combined at positions of an axis. In place."""
+
+    def index_select(self, dim: _int, index: Tensor) -> Tensor:
+        """Slices at positions of an axis."""
+
+    def inner(self, other: Tensor) -> Tensor:
+        """Sums of products over the last axes."""
+
     def isfinite(self) -> Tensor:
         """Whether elements are neither infinite nor NaN."""
 
@@ -277,6 +460,12 @@ class Methods:
 
     def isposinf(self) -> Tensor:
         """Whether elements are plus infinity."""
+
+    def kron(self, other: Tensor) -> Tensor:
+        """Every element of one times all of the other."""
+
+    def kthvalue(self, k: _int, dim: _int = -1, keepdim: _bool = False) -> return_types.kthvalue:
+        """The k-th smallest element along an axis, and where it is."""
 
     def le(self, other: Operand) -> Tensor:
         """Whether elements of `input` are less or equal."""
@@ -320,6 +509,9 @@ class Methods:
     def log_(self) -> Self:
         """Natural logarithm. In place."""
 
+    def log_softmax(self, dim: _int, dtype: DType | None = None) -> Tensor:
+        """Logarithm of softmax."""
+
     def logical_and(self, other: Operand) -> Tensor:
         """Whether both are not zero."""
 
@@ -350,6 +542,24 @@ class Methods:
     def lt_(self, other: Operand) -> Self:
         """Whether elements of `input` are less. In place."""
 
+    def masked_fill(self, mask: Tensor, value: Operand) -> Tensor:
+        """With a number where a mask holds."""
+
+    def masked_fill_(self, mask: Tensor, value: Operand) -> Self:
+        """With a number where a mask holds. In place."""
+
+    def masked_scatter(self, mask: Tensor, source: Tensor) -> Tensor:
+        """With elements in turn where a mask holds."""
+
+    def masked_scatter_(self, mask: Tensor, source: Tensor) -> Self:
+        """With elements in turn where a mask holds. In place."""
+
+    def masked_select(self, mask: Tensor) -> Tensor:
+        """The elements where a mask holds, as a vector."""
+
+    def matmul(self, other: Tensor) -> Tensor:
+        """Matrix product."""
+
     @overload
     def max(self) -> Tensor:
         """The largest element."""
@@ -377,6 +587,21 @@ class Methods:
     def minimum(self, other: Operand) -> Tensor:
         """The smaller elements; NaN where either is."""
 
+    def mish(self) -> Tensor:
+        """`input * tanh(softplus(input))`"""
+
+    def mm(self, mat2: Tensor) -> Tensor:
+        """Product of two matrices."""
+
+    def moveaxis(self, source: _int | Sequence[_int], destination: _int | Sequence[_int]) -> Tensor:
+        """Axes moved to other places; a view."""
+
+    def movedim(self, source: _int | Sequence[_int], destination: _int | Sequence[_int]) -> Tensor:
+        """Axes moved to other places; a view."""
+
+    def msort(self) -> Tensor:
+        """Elements in order along the first axis."""
+
     def mul(self, other: Operand) -> Tensor:
         """`input * other`"""
 
@@ -389,6 +614,15 @@ class Methods:
     def multiply_(self, other: Operand) -> Self:
         """`input * other` In place."""
 
+    def mv(self, vec: Tensor) -> Tensor:
+        """Product of a matrix and a vector."""
+
+    @overload
+    def narrow(self, dim: _int, start: _int, length: _int) -> Tensor:
+        """Some elements of one axis; a view."""
+
+    @overload
+    def narrow(self, dim: _int, start: Tensor, length: _int) -> Tensor: ...
     def ne(self, other: Operand) -> Tensor:
         """Whether elements differ."""
 
@@ -407,12 +641,27 @@ class Methods:
     def negative_(self) -> Self:
         """`-input` In place."""
 
+    def nonzero(self, *, as_tuple: _bool = False) -> Tensor:
+        """Positions of the elements that are not zero."""
+
     def not_equal(self, other: Operand) -> Tensor:
         """Whether elements differ."""
 
     def not_equal_(self, other: Operand) -> Self:
         """Whether elements differ. In place."""
 
+    def outer(self, vec2: Tensor) -> Tensor:
+        """All products of two vectors."""
+
+    def pad(self, pad: Sequence[_int], mode: str = "constant", *, value: Number | Tensor | None = None) -> Tensor:
+        """With elements put around."""
+
+    @overload
+    def permute(self, *dims: _int) -> Tensor:
+        """Axes in another order; a view."""
+
+    @overload
+    def permute(self, dims: Sequence[_int]) -> Tensor: ...
     def positive(self) -> Tensor:
         """The elements as they are."""
 
@@ -421,6 +670,15 @@ class Methods:
 
     def pow_(self, exponent: Operand) -> Self:
         """`input ** exponent` In place."""
+
+    def put(self, index: Tensor, source: Tensor, accumulate: _bool = False) -> Tensor:
+        """With values at positions of all elements in a row."""
+
+    def put_(self, index: Tensor, source: Tensor, accumulate: _bool = False) -> Self:
+        """With values at positions of all elements in a row. In place."""
+
+    def ravel(self) -> Tensor:
+        """All elements as a vector."""
 
     def reciprocal(self) -> Tensor:
         """`1 / input`"""
@@ -431,6 +689,9 @@ class Methods:
     def relu(self) -> Tensor:
         """`max(input, 0)`"""
 
+    def relu6(self) -> Tensor:
+        """`min(max(input, 0), 6)`"""
+
     def relu_(self) -> Self:
         """`max(input, 0)` In place."""
 
@@ -440,11 +701,82 @@ class Methods:
     def remainder_(self, other: Operand) -> Self:
         """Remainder of the division, with the sign of `other`. In place."""
 
+    @overload
+    def repeat(self, *repeats: _int) -> Tensor:
+        """Repeated along every axis."""
+
+    @overload
+    def repeat(self, repeats: Sequence[_int]) -> Tensor: ...
+    @overload
+    def repeat_interleave(self, repeats: _int, dim: _int | None = None, *, output_size: _int | None = None) -> Tensor:
+        """Every element several times."""
+
+    @overload
+    def repeat_interleave(
+        self, repeats: Tensor, dim: _int | None = None, *, output_size: _int | None = None
+    ) -> Tensor: ...
+    @overload
+    def reshape(self, *shape: _int) -> Tensor:
+        """The same elements in another shape; one size may be -1."""
+
+    @overload
+    def reshape(self, shape: Sequence[_int]) -> Tensor: ...
+    def reshape_as(self, other: Tensor) -> Tensor:
+        """In the shape of another tensor."""
+
+    def roll(self, shifts: _int | Sequence[_int], dims: _int | Sequence[_int] = ()) -> Tensor:
+        """Elements moved along axes, round the end."""
+
+    def rot90(self, k: _int = 1, dims: Sequence[_int] = (0, 1)) -> Tensor:
+        """Turned by quarters in a plane."""
+
     def rsqrt(self) -> Tensor:
         """Reciprocal of the square root."""
 
     def rsqrt_(self) -> Self:
         """Reciprocal of the square root. In place."""
+
+    @overload
+    def scatter(self, dim: _int, index: Tensor, src: Tensor) -> Tensor:
+        """With elements placed along an axis."""
+
+    @overload
+    def scatter(self, dim: _int, index: Tensor, value: Number | Tensor) -> Tensor: ...
+    @overload
+    def scatter(self, dim: _int, index: Tensor, src: Tensor, *, reduce: str) -> Tensor: ...
+    @overload
+    def scatter(self, dim: _int, index: Tensor, value: Number | Tensor, *, reduce: str) -> Tensor: ...
+    @overload
+    def scatter_(self, dim: _int, index: Tensor, src: Tensor) -> Self:
+        """With elements placed along an axis. In place."""
+
+    @overload
+    def scatter_(self, dim: _int, index: Tensor, value: Number | Tensor) -> Self: ...
+    @overload
+    def scatter_(self, dim: _int, index: Tensor, src: Tensor, *, reduce: str) -> Self: ...
+    @overload
+    def scatter_(self, dim: _int, index: Tensor, value: Number | Tensor, *, reduce: str) -> Self: ...
+    def scatter_add(self, dim: _int, index: Tensor, src: Tensor) -> Tensor:
+        """With elements added along an axis."""
+
+    def scatter_add_(self, dim: _int, index: Tensor, src: Tensor) -> Self:
+        """With elements added along an axis. In place."""
+
+    def scatter_reduce(
+        self, dim: _int, index: Tensor, src: Tensor, reduce: str, *, include_self: _bool = True
+    ) -> Tensor:
+        """With elements combined along an axis."""
+
+    def scatter_reduce_(
+        self, dim: _int, index: Tensor, src: Tensor, reduce: str, *, include_self: _bool = True
+    ) -> Self:
+        """With elements combined along an axis. In place."""
+
+    def select(self, dim: _int, index: _int) -> Tensor:
+        """One slice of an axis, without it; a view."""
+
+    def selu(self) -> Tensor:
+        """Scaled exponential linear unit."""
 
     def sgn(self) -> Tensor:
         """1, 0 or -1 by the sign of the elements."""
@@ -464,6 +796,9 @@ class Methods:
     def sign_(self) -> Self:
         """1, 0 or -1 by the sign of the elements. In place."""
 
+    def silu(self) -> Tensor:
+        """`input * sigmoid(input)`"""
+
     def sin(self) -> Tensor:
         """Sine."""
 
@@ -475,6 +810,27 @@ class Methods:
 
     def sinh_(self) -> Self:
         """Hyperbolic sine. In place."""
+
+    def softmax(self, dim: _int, dtype: DType | None = None) -> Tensor:
+        """Exponentials along an axis that add up to one."""
+
+    def softplus(self, beta: _float = 1.0, threshold: _float = 20.0) -> Tensor:
+        """`log(1 + exp(beta * input)) / beta`"""
+
+    @overload
+    def sort(self, dim: _int = -1, descending: _bool = False, stable: _bool = False) -> return_types.sort:
+        """Elements in order along an axis, and where they were."""
+
+    @overload
+    def sort(self, *, stable: _bool | None, dim: _int = -1, descending: _bool = False) -> return_types.sort: ...
+    @overload
+    def split(self, split_size: _int, dim: _int = 0) -> tuple[Tensor, ...]:
+        """Parts along an axis; views."""
+
+    @overload
+    def split(self, split_size: Sequence[_int], dim: _int = 0) -> tuple[Tensor, ...]: ...
+    def split_with_sizes(self, split_sizes: Sequence[_int], dim: _int = 0) -> tuple[Tensor, ...]:
+        """Parts along an axis; views."""
 
     def sqrt(self) -> Tensor:
         """Square root."""
@@ -488,6 +844,16 @@ class Methods:
     def square_(self) -> Self:
         """`input * input` In place."""
 
+    @overload
+    def squeeze(self) -> Tensor:
+        """Without axes of size 1; a view."""
+
+    @overload
+    def squeeze(self, dim: _int) -> Tensor: ...
+    @overload
+    def squeeze(self, *dim: _int) -> Tensor: ...
+    @overload
+    def squeeze(self, dim: Sequence[_int]) -> Tensor: ...
     def sub(self, other: Operand, *, alpha: Number | Tensor = 1) -> Tensor:
         """`input - alpha * other`"""
 
@@ -505,6 +871,27 @@ class Methods:
     ) -> Tensor:
         """Sum over axes; over all when none is given. Integers give int64."""
 
+    def swapaxes(self, axis0: _int, axis1: _int) -> Tensor:
+        """Two axes exchanged; a view."""
+
+    def swapaxes_(self, axis0: _int, axis1: _int) -> Self:
+        """Two axes exchanged; a view. In place."""
+
+    def swapdims(self, dim0: _int, dim1: _int) -> Tensor:
+        """Two axes exchanged; a view."""
+
+    def swapdims_(self, dim0: _int, dim1: _int) -> Self:
+        """Two axes exchanged; a view. In place."""
+
+    def t(self) -> Tensor:
+        """Rows and columns exchanged; a view."""
+
+    def take(self, index: Tensor) -> Tensor:
+        """Elements at positions of all elements in a row."""
+
+    def take_along_dim(self, indices: Tensor, dim: _int | None = None) -> Tensor:
+        """Elements at positions along an axis, with broadcasting."""
+
     def tan(self) -> Tensor:
         """Tangent."""
 
@@ -516,6 +903,48 @@ class Methods:
 
     def tanh_(self) -> Self:
         """Hyperbolic tangent. In place."""
+
+    @overload
+    def tensor_split(self, sections: _int, dim: _int = 0) -> tuple[Tensor, ...]:
+        """Parts along an axis; views."""
+
+    @overload
+    def tensor_split(self, indices_or_sections: _int, dim: _int = 0) -> tuple[Tensor, ...]: ...
+    @overload
+    def tensor_split(self, indices: Sequence[_int], dim: _int = 0) -> tuple[Tensor, ...]: ...
+    @overload
+    def tensor_split(self, indices_or_sections: Sequence[_int], dim: _int = 0) -> tuple[Tensor, ...]: ...
+    @overload
+    def tensor_split(self, tensor_indices_or_sections: Tensor, dim: _int = 0) -> tuple[Tensor, ...]: ...
+    @overload
+    def tile(self, *dims: _int) -> Tensor:
+        """Repeated along every axis."""
+
+    @overload
+    def tile(self, dims: Sequence[_int]) -> Tensor: ...
+    def topk(self, k: _int, dim: _int = -1, largest: _bool = True, sorted: _bool = True) -> return_types.topk:
+        """The largest or smallest elements along an axis, and where they were."""
+
+    def trace(self) -> Tensor:
+        """Sum of the diagonal of a matrix."""
+
+    def transpose(self, dim0: _int, dim1: _int) -> Tensor:
+        """Two axes exchanged; a view."""
+
+    def transpose_(self, dim0: _int, dim1: _int) -> Self:
+        """Two axes exchanged; a view. In place."""
+
+    def tril(self, diagonal: _int = 0) -> Tensor:
+        """Lower triangles, the rest zero."""
+
+    def tril_(self, diagonal: _int = 0) -> Self:
+        """Lower triangles, the rest zero. In place."""
+
+    def triu(self, diagonal: _int = 0) -> Tensor:
+        """Upper triangles, the rest zero."""
+
+    def triu_(self, diagonal: _int = 0) -> Self:
+        """Upper triangles, the rest zero. In place."""
 
     def true_divide(self, other: Operand) -> Tensor:
         """`input / other`; integers give floats."""
@@ -529,5 +958,49 @@ class Methods:
     def trunc_(self) -> Self:
         """The whole part of the elements. In place."""
 
+    def unbind(self, dim: _int = 0) -> tuple[Tensor, ...]:
+        """The slices along an axis; views."""
+
+    def unflatten(self, dim: _int, sizes: Sequence[_int]) -> Tensor:
+        """One axis as several; a view."""
+
+    def unfold(self, dimension: _int, size: _int, step: _int) -> Tensor:
+        """Windows of an axis as a new last axis; a view."""
+
+    def unique(
+        self, sorted: _bool = True, return_inverse: _bool = False, return_counts: _bool = False, dim: _int | None = None
+    ) -> tuple[Tensor, ...]:
+        """The different elements, which of them each is, and how often they appear."""
+
+    def unique_consecutive(
+        self, return_inverse: _bool = False, return_counts: _bool = False, dim: _int | None = None
+    ) -> tuple[Tensor, ...]:
+        """The elements without those that equal the one before."""
+
+    def unsqueeze(self, dim: _int) -> Tensor:
+        """With an axis of size 1; a view."""
+
+    def vdot(self, other: Tensor) -> Tensor:
+        """Sum of products of two vectors."""
+
+    @overload
+    def view(self, *size: _int) -> Tensor:
+        """The same elements in another shape, never a copy."""
+
+    @overload
+    def view(self, size: Sequence[_int]) -> Tensor: ...
+    @overload
+    def view(self, dtype: DType) -> Tensor: ...
+    def view_as(self, other: Tensor) -> Tensor:
+        """A view in the shape of another tensor."""
+
+    @overload
+    def vsplit(self, sections: _int) -> tuple[Tensor, ...]:
+        """Parts below one another; views."""
+
+    @overload
+    def vsplit(self, *indices: _int) -> tuple[Tensor, ...]: ...
+    @overload
+    def vsplit(self, indices: Sequence[_int]) -> tuple[Tensor, ...]: ...
     def where(self, condition: Tensor, other: Operand) -> Tensor:
         """Elements of `input` where `condition` holds, else of `other`."""

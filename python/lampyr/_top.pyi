@@ -4,11 +4,14 @@
 from collections.abc import Sequence
 from typing import TypeAlias, overload
 
+import lampyr
 from lampyr import return_types
 from lampyr._lampyr import DType, Number, Operand, Tensor
 
 _bool: TypeAlias = bool
 _int: TypeAlias = int
+_float: TypeAlias = float
+_device: TypeAlias = str | lampyr.device
 
 __all__ = [
     "abs",
@@ -16,6 +19,11 @@ __all__ = [
     "acos",
     "acosh",
     "add",
+    "addbmm",
+    "addmm",
+    "addmv",
+    "addr",
+    "adjoint",
     "amax",
     "amin",
     "arccos",
@@ -26,40 +34,104 @@ __all__ = [
     "arctanh",
     "argmax",
     "argmin",
+    "argsort",
+    "argwhere",
+    "as_strided",
     "asin",
     "asinh",
     "atan",
     "atanh",
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
+    "baddbmm",
+    "bincount",
     "bitwise_and",
     "bitwise_left_shift",
     "bitwise_not",
     "bitwise_or",
     "bitwise_right_shift",
     "bitwise_xor",
+    "block_diag",
+    "bmm",
+    "broadcast_tensors",
+    "broadcast_to",
+    "bucketize",
+    "cartesian_prod",
+    "cat",
+    "cdist",
     "ceil",
+    "chain_matmul",
+    "channel_shuffle",
+    "chunk",
+    "column_stack",
+    "combinations",
+    "concat",
+    "concatenate",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "cos",
     "cosh",
+    "cosine_similarity",
+    "cross",
+    "diag",
+    "diag_embed",
+    "diagflat",
+    "diagonal",
     "div",
     "divide",
+    "dot",
+    "dsplit",
+    "dstack",
+    "einsum",
     "eq",
     "erf",
     "exp",
     "exp2",
+    "expand",
+    "expand_dims",
     "expm1",
     "fix",
+    "flatten",
+    "flip",
+    "fliplr",
+    "flipud",
     "floor",
     "floor_divide",
     "fmod",
     "frac",
+    "gather",
     "ge",
+    "gelu",
+    "ger",
     "greater",
     "greater_equal",
     "gt",
+    "hard_sigmoid",
+    "hard_swish",
+    "histc",
+    "hsplit",
+    "hstack",
+    "index_add",
+    "index_copy",
+    "index_fill",
+    "index_put",
+    "index_put_",
+    "index_reduce",
+    "index_select",
+    "inner",
     "isfinite",
+    "isin",
     "isinf",
     "isnan",
     "isneginf",
     "isposinf",
+    "kron",
+    "kthvalue",
     "le",
     "less",
     "less_equal",
@@ -67,43 +139,112 @@ __all__ = [
     "log10",
     "log1p",
     "log2",
+    "log_softmax",
     "logical_and",
     "logical_not",
     "logical_or",
     "logical_xor",
     "lt",
+    "masked_fill",
+    "masked_scatter",
+    "masked_select",
+    "matmul",
     "max",
     "maximum",
     "mean",
+    "meshgrid",
     "min",
     "minimum",
+    "mish",
+    "mm",
+    "moveaxis",
+    "movedim",
+    "msort",
     "mul",
     "multiply",
+    "mv",
+    "narrow",
     "ne",
     "neg",
     "negative",
+    "nonzero",
     "not_equal",
+    "outer",
+    "pad",
+    "pairwise_distance",
+    "pdist",
+    "permute",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "positive",
     "pow",
+    "put",
+    "ravel",
     "reciprocal",
     "relu",
+    "relu6",
     "remainder",
+    "repeat",
+    "repeat_interleave",
+    "reshape",
+    "roll",
+    "rot90",
+    "row_stack",
     "rsqrt",
     "rsub",
+    "scatter",
+    "scatter_add",
+    "scatter_reduce",
+    "searchsorted",
+    "select",
+    "selu",
+    "selu_",
     "sgn",
     "sigmoid",
     "sign",
+    "silu",
     "sin",
     "sinh",
+    "softmax",
+    "softplus",
+    "sort",
+    "split",
+    "split_with_sizes",
     "sqrt",
     "square",
+    "squeeze",
+    "stack",
     "sub",
     "subtract",
     "sum",
+    "swapaxes",
+    "swapdims",
+    "t",
+    "take",
+    "take_along_dim",
     "tan",
     "tanh",
+    "tensor_split",
+    "tensordot",
+    "tile",
+    "topk",
+    "trace",
+    "transpose",
+    "tril",
+    "tril_indices",
+    "triu",
+    "triu_indices",
     "true_divide",
     "trunc",
+    "unbind",
+    "unflatten",
+    "unique",
+    "unique_consecutive",
+    "unsqueeze",
+    "vdot",
+    "view",
+    "vsplit",
+    "vstack",
     "where",
 ]
 
@@ -121,6 +262,53 @@ def acosh(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 def add(input: Operand, other: Operand, *, alpha: Number | Tensor = 1, out: Tensor | None = None) -> Tensor:
     """`input + alpha * other`"""
+
+def addbmm(
+    input: Tensor,
+    batch1: Tensor,
+    batch2: Tensor,
+    *,
+    beta: Number | Tensor = 1,
+    alpha: Number | Tensor = 1,
+    out: Tensor | None = None,
+) -> Tensor:
+    """`beta * input + alpha * sum(batch1 @ batch2)`"""
+
+def addmm(
+    input: Tensor,
+    mat1: Tensor,
+    mat2: Tensor,
+    *,
+    beta: Number | Tensor = 1,
+    alpha: Number | Tensor = 1,
+    out: Tensor | None = None,
+) -> Tensor:
+    """`beta * input + alpha * (mat1 @ mat2)`"""
+
+def addmv(
+    input: Tensor,
+    mat: Tensor,
+    vec: Tensor,
+    *,
+    beta: Number | Tensor = 1,
+    alpha: Number | Tensor = 1,
+    out: Tensor | None = None,
+) -> Tensor:
+    """`beta * input + alpha * (mat @ vec)`"""
+
+def addr(
+    input: Tensor,
+    vec1: Tensor,
+    vec2: Tensor,
+    *,
+    beta: Number | Tensor = 1,
+    alpha: Number | Tensor = 1,
+    out: Tensor | None = None,
+) -> Tensor:
+    """`beta * input + alpha * outer(vec1, vec2)`"""
+
+def adjoint(input: Tensor) -> Tensor:
+    """The last two axes exchanged; a view."""
 
 def amax(
     input: Tensor, dim: _int | Sequence[_int] = (), keepdim: _bool = False, *, out: Tensor | None = None
@@ -156,6 +344,17 @@ def argmax(input: Tensor, dim: _int | None = None, keepdim: _bool = False, *, ou
 def argmin(input: Tensor, dim: _int | None = None, keepdim: _bool = False, *, out: Tensor | None = None) -> Tensor:
     """Position of the smallest element, of all or along an axis; of the first where several are."""
 
+def argsort(input: Tensor, dim: _int = -1, descending: _bool = False, stable: _bool = False) -> Tensor:
+    """Positions that put elements in order."""
+
+def argwhere(input: Tensor) -> Tensor:
+    """Positions of the elements that are not zero."""
+
+def as_strided(
+    input: Tensor, size: Sequence[_int], stride: Sequence[_int], storage_offset: _int | None = None
+) -> Tensor:
+    """A view with given sizes and steps over the memory of a tensor."""
+
 def asin(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Inverse sine."""
 
@@ -167,6 +366,44 @@ def atan(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 def atanh(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Inverse hyperbolic tangent."""
+
+@overload
+def atleast_1d(input: Tensor) -> Tensor:
+    """With at least one axis."""
+
+@overload
+def atleast_1d(*tensors: Tensor) -> tuple[Tensor, ...]: ...
+@overload
+def atleast_1d(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]: ...
+@overload
+def atleast_2d(input: Tensor) -> Tensor:
+    """With at least two axes."""
+
+@overload
+def atleast_2d(*tensors: Tensor) -> tuple[Tensor, ...]: ...
+@overload
+def atleast_2d(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]: ...
+@overload
+def atleast_3d(input: Tensor) -> Tensor:
+    """With at least three axes."""
+
+@overload
+def atleast_3d(*tensors: Tensor) -> tuple[Tensor, ...]: ...
+@overload
+def atleast_3d(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]: ...
+def baddbmm(
+    input: Tensor,
+    batch1: Tensor,
+    batch2: Tensor,
+    *,
+    beta: Number | Tensor = 1,
+    alpha: Number | Tensor = 1,
+    out: Tensor | None = None,
+) -> Tensor:
+    """`beta * input + alpha * (batch1 @ batch2)`"""
+
+def bincount(input: Tensor, weights: Tensor | None = None, minlength: _int = 0) -> Tensor:
+    """How often each number appears."""
 
 def bitwise_and(input: Operand, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """`input & other`"""
@@ -186,8 +423,169 @@ def bitwise_right_shift(input: Operand, other: Operand, *, out: Tensor | None = 
 def bitwise_xor(input: Operand, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """`input ^ other`"""
 
+@overload
+def block_diag(*tensors: Tensor) -> Tensor:
+    """Matrices along the diagonal of one."""
+
+@overload
+def block_diag(tensors: Sequence[Tensor]) -> Tensor: ...
+def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Products of batches of matrices."""
+
+@overload
+def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """All tensors as views of one shape."""
+
+@overload
+def broadcast_tensors(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]: ...
+def broadcast_to(input: Tensor, size: Sequence[_int]) -> Tensor:
+    """A view broadcast to a shape."""
+
+def bucketize(
+    input: Operand, boundaries: Tensor, *, out_int32: _bool = False, right: _bool = False, out: Tensor | None = None
+) -> Tensor:
+    """Between which boundaries elements lie."""
+
+@overload
+def cartesian_prod(*tensors: Tensor) -> Tensor:
+    """All combinations of one element per vector."""
+
+@overload
+def cartesian_prod(tensors: Sequence[Tensor]) -> Tensor: ...
+def cat(tensors: Sequence[Tensor], dim: _int = 0, *, out: Tensor | None = None) -> Tensor:
+    """Tensors one after another along an axis."""
+
+def cdist(x1: Tensor, x2: Tensor, p: _float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Tensor:
+    """Norms of the differences of all pairs of rows."""
+
 def ceil(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The smallest whole numbers that are not below the elements."""
+
+@overload
+def chain_matmul(*matrices: Tensor) -> Tensor:
+    """Product of several matrices."""
+
+@overload
+def chain_matmul(matrices: Sequence[Tensor]) -> Tensor: ...
+def channel_shuffle(input: Tensor, groups: _int) -> Tensor:
+    """Channels of groups taken in turns."""
+
+def chunk(input: Tensor, chunks: _int, dim: _int = 0) -> tuple[Tensor, ...]:
+    """So many parts along an axis; views."""
+
+def column_stack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
+    """Tensors side by side, vectors as columns."""
+
+def combinations(input: Tensor, r: _int = 2, with_replacement: _bool = False) -> Tensor:
+    """All choices of elements of a vector."""
+
+def concat(tensors: Sequence[Tensor], dim: _int = 0, *, out: Tensor | None = None) -> Tensor:
+    """Tensors one after another along an axis."""
+
+def concatenate(tensors: Sequence[Tensor], dim: _int = 0, *, out: Tensor | None = None) -> Tensor:
+    """Tensors one after another along an axis."""
+
+@overload
+def conv1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: _int | Sequence[_int] = 1,
+    padding: _int | Sequence[_int] = 0,
+    dilation: _int | Sequence[_int] = 1,
+    groups: _int = 1,
+) -> Tensor:
+    """Convolution over 1 spatial axis."""
+
+@overload
+def conv1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: _int | Sequence[_int] = 1,
+    padding: str = "valid",
+    dilation: _int | Sequence[_int] = 1,
+    groups: _int = 1,
+) -> Tensor: ...
+@overload
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: _int | Sequence[_int] = 1,
+    padding: _int | Sequence[_int] = 0,
+    dilation: _int | Sequence[_int] = 1,
+    groups: _int = 1,
+) -> Tensor:
+    """Convolution over 2 spatial axes."""
+
+@overload
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: _int | Sequence[_int] = 1,
+    padding: str = "valid",
+    dilation: _int | Sequence[_int] = 1,
+    groups: _int = 1,
+) -> Tensor: ...
+@overload
+def conv3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: _int | Sequence[_int] = 1,
+    padding: _int | Sequence[_int] = 0,
+    dilation: _int | Sequence[_int] = 1,
+    groups: _int = 1,
+) -> Tensor:
+    """Convolution over 3 spatial axes."""
+
+@overload
+def conv3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: _int | Sequence[_int] = 1,
+    padding: str = "valid",
+    dilation: _int | Sequence[_int] = 1,
+    groups: _int = 1,
+) -> Tensor: ...
+def conv_transpose1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: _int | Sequence[_int] = 1,
+    padding: _int | Sequence[_int] = 0,
+    output_padding: _int | Sequence[_int] = 0,
+    groups: _int = 1,
+    dilation: _int | Sequence[_int] = 1,
+) -> Tensor:
+    """Transposed convolution over 1 spatial axis."""
+
+def conv_transpose2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: _int | Sequence[_int] = 1,
+    padding: _int | Sequence[_int] = 0,
+    output_padding: _int | Sequence[_int] = 0,
+    groups: _int = 1,
+    dilation: _int | Sequence[_int] = 1,
+) -> Tensor:
+    """Transposed convolution over 2 spatial axes."""
+
+def conv_transpose3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: _int | Sequence[_int] = 1,
+    padding: _int | Sequence[_int] = 0,
+    output_padding: _int | Sequence[_int] = 0,
+    groups: _int = 1,
+    dilation: _int | Sequence[_int] = 1,
+) -> Tensor:
+    """Transposed convolution over 3 spatial axes."""
 
 def cos(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Cosine."""
@@ -195,12 +593,52 @@ def cos(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def cosh(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Hyperbolic cosine."""
 
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: _int = 1, eps: _float = 1e-8) -> Tensor:
+    """Cosine of the angle between vectors."""
+
+def cross(input: Tensor, other: Tensor, dim: _int | None = None, *, out: Tensor | None = None) -> Tensor:
+    """Cross products of vectors of three elements."""
+
+def diag(input: Tensor, diagonal: _int = 0, *, out: Tensor | None = None) -> Tensor:
+    """A matrix of a diagonal, or the diagonal of a matrix."""
+
+def diag_embed(input: Tensor, offset: _int = 0, dim1: _int = -2, dim2: _int = -1) -> Tensor:
+    """The last axis as the diagonal of matrices."""
+
+def diagflat(input: Tensor, offset: _int = 0) -> Tensor:
+    """A matrix with all elements on its diagonal."""
+
+def diagonal(input: Tensor, offset: _int = 0, dim1: _int = 0, dim2: _int = 1) -> Tensor:
+    """The diagonal of two axes as the last axis; a view."""
+
 def div(input: Operand, other: Operand, *, rounding_mode: str | None = None, out: Tensor | None = None) -> Tensor:
     """`input / other`; integers give floats unless the quotient is rounded (`floor` or `trunc`)."""
 
 def divide(input: Operand, other: Operand, *, rounding_mode: str | None = None, out: Tensor | None = None) -> Tensor:
     """`input / other`; integers give floats unless the quotient is rounded (`floor` or `trunc`)."""
 
+def dot(input: Tensor, tensor: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Sum of products of two vectors."""
+
+@overload
+def dsplit(input: Tensor, sections: _int) -> tuple[Tensor, ...]:
+    """Parts behind one another; views."""
+
+@overload
+def dsplit(input: Tensor, indices: Sequence[_int]) -> tuple[Tensor, ...]: ...
+def dstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
+    """Tensors behind one another."""
+
+@overload
+def einsum(equation: str, operands: Sequence[Tensor]) -> Tensor:
+    """Sums of products that an equation names."""
+
+@overload
+def einsum(equation: str, op0: Tensor) -> Tensor: ...
+@overload
+def einsum(equation: str, op0: Tensor, op1: Tensor) -> Tensor: ...
+@overload
+def einsum(equation: str, op0: Tensor, op1: Tensor, op2: Tensor) -> Tensor: ...
 def eq(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Whether elements are equal."""
 
@@ -213,11 +651,29 @@ def exp(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def exp2(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """2 to the power of the elements."""
 
+def expand(input: Tensor, size: Sequence[_int]) -> Tensor:
+    """A view broadcast to a shape; -1 keeps a size."""
+
+def expand_dims(input: Tensor, dim: _int) -> Tensor:
+    """With an axis of size 1; a view."""
+
 def expm1(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """`exp(input) - 1`, exact for small elements."""
 
 def fix(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The whole part of the elements."""
+
+def flatten(input: Tensor, start_dim: _int = 0, end_dim: _int = -1) -> Tensor:
+    """Several axes as one."""
+
+def flip(input: Tensor, dims: _int | Sequence[_int]) -> Tensor:
+    """Axes in reverse order."""
+
+def fliplr(input: Tensor) -> Tensor:
+    """Columns in reverse order."""
+
+def flipud(input: Tensor) -> Tensor:
+    """Rows in reverse order."""
 
 def floor(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The largest whole numbers that are not above the elements."""
@@ -231,8 +687,17 @@ def fmod(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
 def frac(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The elements less their whole part."""
 
+def gather(input: Tensor, dim: _int, index: Tensor, *, sparse_grad: _bool = False, out: Tensor | None = None) -> Tensor:
+    """Elements at positions along an axis."""
+
 def ge(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Whether elements of `input` are greater or equal."""
+
+def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
+    """Gaussian error linear unit."""
+
+def ger(input: Tensor, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """All products of two vectors."""
 
 def greater(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Whether elements of `input` are greater."""
@@ -243,8 +708,62 @@ def greater_equal(input: Tensor, other: Operand, *, out: Tensor | None = None) -
 def gt(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Whether elements of `input` are greater."""
 
+def hard_sigmoid(input: Tensor) -> Tensor:
+    """`min(max(input + 3, 0), 6) / 6`"""
+
+def hard_swish(input: Tensor) -> Tensor:
+    """`input * min(max(input + 3, 0), 6) / 6`"""
+
+def histc(input: Tensor, bins: _int = 100, min: _float = 0, max: _float = 0, *, out: Tensor | None = None) -> Tensor:
+    """How many elements lie in each of equal parts of a range."""
+
+@overload
+def hsplit(input: Tensor, sections: _int) -> tuple[Tensor, ...]:
+    """Parts side by side; views."""
+
+@overload
+def hsplit(input: Tensor, indices: Sequence[_int]) -> tuple[Tensor, ...]: ...
+def hstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
+    """Tensors side by side."""
+
+def index_add(input: Tensor, dim: _int, index: Tensor, source: Tensor, *, alpha: Number | Tensor = 1) -> Tensor:
+    """With slices added at positions of an axis."""
+
+def index_copy(input: Tensor, dim: _int, index: Tensor, source: Tensor) -> Tensor:
+    """With slices at positions of an axis."""
+
+def index_fill(input: Tensor, dim: _int, index: Tensor, value: Operand) -> Tensor:
+    """With a number in slices of an axis."""
+
+def index_put(input: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: _bool = False) -> Tensor:
+    """With values where an index points."""
+
+def index_put_(input: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: _bool = False) -> Tensor:
+    """With values where an index points. In place."""
+
+def index_reduce(
+    input: Tensor, dim: _int, index: Tensor, source: Tensor, reduce: str, *, include_self: _bool = True
+) -> Tensor:
+    """With slices combined at positions of an axis."""
+
+def index_select(input: Tensor, dim: _int, index: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Slices at positions of an axis."""
+
+def inner(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Sums of products over the last axes."""
+
 def isfinite(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Whether elements are neither infinite nor NaN."""
+
+def isin(
+    elements: Operand,
+    test_elements: Operand,
+    *,
+    assume_unique: _bool = False,
+    invert: _bool = False,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Which elements are among others."""
 
 def isinf(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Whether elements are infinite."""
@@ -257,6 +776,14 @@ def isneginf(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 def isposinf(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Whether elements are plus infinity."""
+
+def kron(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Every element of one times all of the other."""
+
+def kthvalue(
+    input: Tensor, k: _int, dim: _int = -1, keepdim: _bool = False, *, out: Sequence[Tensor] | None = None
+) -> return_types.kthvalue:
+    """The k-th smallest element along an axis, and where it is."""
 
 def le(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Whether elements of `input` are less or equal."""
@@ -279,6 +806,9 @@ def log1p(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def log2(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Logarithm to base 2."""
 
+def log_softmax(input: Tensor, dim: _int, dtype: DType | None = None) -> Tensor:
+    """Logarithm of softmax."""
+
 def logical_and(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Whether both are not zero."""
 
@@ -293,6 +823,18 @@ def logical_xor(input: Tensor, other: Operand, *, out: Tensor | None = None) -> 
 
 def lt(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Whether elements of `input` are less."""
+
+def masked_fill(input: Tensor, mask: Tensor, value: Operand) -> Tensor:
+    """With a number where a mask holds."""
+
+def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    """With elements in turn where a mask holds."""
+
+def masked_select(input: Tensor, mask: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """The elements where a mask holds, as a vector."""
+
+def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Matrix product."""
 
 @overload
 def max(input: Tensor, *, out: Tensor | None = None) -> Tensor:
@@ -318,6 +860,12 @@ def mean(
     """Mean over axes; over all when none is given."""
 
 @overload
+def meshgrid(*tensors: Tensor, indexing: str | None = None) -> tuple[Tensor, ...]:
+    """Coordinates of a grid; views."""
+
+@overload
+def meshgrid(tensors: Sequence[Tensor], *, indexing: str | None = None) -> tuple[Tensor, ...]: ...
+@overload
 def min(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The smallest element."""
 
@@ -330,12 +878,36 @@ def min(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor: .
 def minimum(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """The smaller elements; NaN where either is."""
 
+def mish(input: Tensor) -> Tensor:
+    """`input * tanh(softplus(input))`"""
+
+def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Product of two matrices."""
+
+def moveaxis(input: Tensor, source: _int | Sequence[_int], destination: _int | Sequence[_int]) -> Tensor:
+    """Axes moved to other places; a view."""
+
+def movedim(input: Tensor, source: _int | Sequence[_int], destination: _int | Sequence[_int]) -> Tensor:
+    """Axes moved to other places; a view."""
+
+def msort(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Elements in order along the first axis."""
+
 def mul(input: Operand, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """`input * other`"""
 
 def multiply(input: Operand, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """`input * other`"""
 
+def mv(input: Tensor, vec: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Product of a matrix and a vector."""
+
+@overload
+def narrow(input: Tensor, dim: _int, start: _int, length: _int) -> Tensor:
+    """Some elements of one axis; a view."""
+
+@overload
+def narrow(input: Tensor, dim: _int, start: Tensor, length: _int) -> Tensor: ...
 def ne(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Whether elements differ."""
 
@@ -345,8 +917,32 @@ def neg(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def negative(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """`-input`"""
 
+def nonzero(input: Tensor, *, as_tuple: _bool = False, out: Tensor | None = None) -> Tensor:
+    """Positions of the elements that are not zero."""
+
 def not_equal(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Whether elements differ."""
+
+def outer(input: Tensor, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """All products of two vectors."""
+
+def pad(input: Tensor, pad: Sequence[_int], mode: str = "constant", value: Number | Tensor | None = None) -> Tensor:
+    """With elements put around."""
+
+def pairwise_distance(x1: Tensor, x2: Tensor, p: _float = 2.0, eps: _float = 1e-6, keepdim: _bool = False) -> Tensor:
+    """Norms of differences along the last axis."""
+
+def pdist(input: Tensor, p: _float = 2.0) -> Tensor:
+    """Norms of the differences of every two rows."""
+
+def permute(input: Tensor, dims: Sequence[_int]) -> Tensor:
+    """Axes in another order; a view."""
+
+def pixel_shuffle(input: Tensor, upscale_factor: _int) -> Tensor:
+    """Channels moved into larger planes."""
+
+def pixel_unshuffle(input: Tensor, downscale_factor: _int) -> Tensor:
+    """Pixels moved into channels."""
 
 def positive(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The elements as they are."""
@@ -354,20 +950,95 @@ def positive(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def pow(input: Operand, exponent: Operand, *, out: Tensor | None = None) -> Tensor:
     """`input ** exponent`"""
 
+def put(input: Tensor, index: Tensor, source: Tensor, accumulate: _bool = False) -> Tensor:
+    """With values at positions of all elements in a row."""
+
+def ravel(input: Tensor) -> Tensor:
+    """All elements as a vector."""
+
 def reciprocal(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """`1 / input`"""
 
 def relu(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """`max(input, 0)`"""
 
+def relu6(input: Tensor) -> Tensor:
+    """`min(max(input, 0), 6)`"""
+
 def remainder(input: Operand, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Remainder of the division, with the sign of `other`."""
+
+def repeat(input: Tensor, repeats: Sequence[_int]) -> Tensor:
+    """Repeated along every axis."""
+
+@overload
+def repeat_interleave(
+    input: Tensor, repeats: _int, dim: _int | None = None, *, output_size: _int | None = None
+) -> Tensor:
+    """Every element several times."""
+
+@overload
+def repeat_interleave(
+    input: Tensor, repeats: Tensor, dim: _int | None = None, *, output_size: _int | None = None
+) -> Tensor: ...
+@overload
+def repeat_interleave(repeats: Tensor, *, output_size: _int | None = None) -> Tensor: ...
+def reshape(input: Tensor, shape: Sequence[_int]) -> Tensor:
+    """The same elements in another shape; one size may be -1."""
+
+def roll(input: Tensor, shifts: _int | Sequence[_int], dims: _int | Sequence[_int] = ()) -> Tensor:
+    """Elements moved along axes, round the end."""
+
+def rot90(input: Tensor, k: _int = 1, dims: Sequence[_int] = (0, 1)) -> Tensor:
+    """Turned by quarters in a plane."""
+
+def row_stack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
+    """Tensors below one another."""
 
 def rsqrt(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Reciprocal of the square root."""
 
 def rsub(input: Tensor, other: Operand, *, alpha: Number | Tensor = 1) -> Tensor:
     """`other - alpha * input`"""
+
+@overload
+def scatter(input: Tensor, dim: _int, index: Tensor, src: Tensor) -> Tensor:
+    """With elements placed along an axis."""
+
+@overload
+def scatter(input: Tensor, dim: _int, index: Tensor, value: Number | Tensor) -> Tensor: ...
+@overload
+def scatter(input: Tensor, dim: _int, index: Tensor, src: Tensor, *, reduce: str) -> Tensor: ...
+@overload
+def scatter(input: Tensor, dim: _int, index: Tensor, value: Number | Tensor, *, reduce: str) -> Tensor: ...
+def scatter_add(input: Tensor, dim: _int, index: Tensor, src: Tensor) -> Tensor:
+    """With elements added along an axis."""
+
+def scatter_reduce(
+    input: Tensor, dim: _int, index: Tensor, src: Tensor, reduce: str, *, include_self: _bool = True
+) -> Tensor:
+    """With elements combined along an axis."""
+
+def searchsorted(
+    sorted_sequence: Tensor,
+    input: Operand,
+    *,
+    out_int32: _bool = False,
+    right: _bool = False,
+    side: str | None = None,
+    sorter: Tensor | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Where elements go into a sorted sequence."""
+
+def select(input: Tensor, dim: _int, index: _int) -> Tensor:
+    """One slice of an axis, without it; a view."""
+
+def selu(input: Tensor) -> Tensor:
+    """Scaled exponential linear unit."""
+
+def selu_(input: Tensor) -> Tensor:
+    """Scaled exponential linear unit. In place."""
 
 def sgn(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """1, 0 or -1 by the sign of the elements."""
@@ -378,17 +1049,66 @@ def sigmoid(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def sign(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """1, 0 or -1 by the sign of the elements."""
 
+def silu(input: Tensor) -> Tensor:
+    """`input * sigmoid(input)`"""
+
 def sin(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Sine."""
 
 def sinh(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Hyperbolic sine."""
 
+def softmax(input: Tensor, dim: _int, dtype: DType | None = None) -> Tensor:
+    """Exponentials along an axis that add up to one."""
+
+def softplus(input: Tensor, beta: _float = 1.0, threshold: _float = 20.0) -> Tensor:
+    """`log(1 + exp(beta * input)) / beta`"""
+
+@overload
+def sort(
+    input: Tensor,
+    dim: _int = -1,
+    descending: _bool = False,
+    stable: _bool = False,
+    *,
+    out: Sequence[Tensor] | None = None,
+) -> return_types.sort:
+    """Elements in order along an axis, and where they were."""
+
+@overload
+def sort(
+    input: Tensor,
+    *,
+    stable: _bool | None,
+    dim: _int = -1,
+    descending: _bool = False,
+    out: Sequence[Tensor] | None = None,
+) -> return_types.sort: ...
+@overload
+def split(tensor: Tensor, split_size_or_sections: _int, dim: _int = 0) -> tuple[Tensor, ...]:
+    """Parts along an axis; views."""
+
+@overload
+def split(tensor: Tensor, split_size_or_sections: Sequence[_int], dim: _int = 0) -> tuple[Tensor, ...]: ...
+def split_with_sizes(input: Tensor, split_sizes: Sequence[_int], dim: _int = 0) -> tuple[Tensor, ...]:
+    """Parts along an axis; views."""
+
 def sqrt(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Square root."""
 
 def square(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """`input * input`"""
+
+@overload
+def squeeze(input: Tensor) -> Tensor:
+    """Without axes of size 1; a view."""
+
+@overload
+def squeeze(input: Tensor, dim: _int) -> Tensor: ...
+@overload
+def squeeze(input: Tensor, dim: Sequence[_int]) -> Tensor: ...
+def stack(tensors: Sequence[Tensor], dim: _int = 0, *, out: Tensor | None = None) -> Tensor:
+    """Tensors along a new axis."""
 
 def sub(input: Operand, other: Operand, *, alpha: Number | Tensor = 1, out: Tensor | None = None) -> Tensor:
     """`input - alpha * other`"""
@@ -406,11 +1126,77 @@ def sum(
 ) -> Tensor:
     """Sum over axes; over all when none is given. Integers give int64."""
 
+def swapaxes(input: Tensor, axis0: _int, axis1: _int) -> Tensor:
+    """Two axes exchanged; a view."""
+
+def swapdims(input: Tensor, dim0: _int, dim1: _int) -> Tensor:
+    """Two axes exchanged; a view."""
+
+def t(input: Tensor) -> Tensor:
+    """Rows and columns exchanged; a view."""
+
+def take(input: Tensor, index: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Elements at positions of all elements in a row."""
+
+def take_along_dim(input: Tensor, indices: Tensor, dim: _int | None = None, *, out: Tensor | None = None) -> Tensor:
+    """Elements at positions along an axis, with broadcasting."""
+
 def tan(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Tangent."""
 
 def tanh(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Hyperbolic tangent."""
+
+@overload
+def tensor_split(input: Tensor, sections: _int, dim: _int = 0) -> tuple[Tensor, ...]:
+    """Parts along an axis; views."""
+
+@overload
+def tensor_split(input: Tensor, indices_or_sections: _int, dim: _int = 0) -> tuple[Tensor, ...]: ...
+@overload
+def tensor_split(input: Tensor, indices: Sequence[_int], dim: _int = 0) -> tuple[Tensor, ...]: ...
+@overload
+def tensor_split(input: Tensor, indices_or_sections: Sequence[_int], dim: _int = 0) -> tuple[Tensor, ...]: ...
+@overload
+def tensor_split(input: Tensor, tensor_indices_or_sections: Tensor, dim: _int = 0) -> tuple[Tensor, ...]: ...
+def tensordot(a: Tensor, b: Tensor, dims: _int = 2, *, out: Tensor | None = None) -> Tensor:
+    """Sums of products over axes."""
+
+def tile(input: Tensor, dims: Sequence[_int]) -> Tensor:
+    """Repeated along every axis."""
+
+def topk(
+    input: Tensor,
+    k: _int,
+    dim: _int = -1,
+    largest: _bool = True,
+    sorted: _bool = True,
+    *,
+    out: Sequence[Tensor] | None = None,
+) -> return_types.topk:
+    """The largest or smallest elements along an axis, and where they were."""
+
+def trace(input: Tensor) -> Tensor:
+    """Sum of the diagonal of a matrix."""
+
+def transpose(input: Tensor, dim0: _int, dim1: _int) -> Tensor:
+    """Two axes exchanged; a view."""
+
+def tril(input: Tensor, diagonal: _int = 0, *, out: Tensor | None = None) -> Tensor:
+    """Lower triangles, the rest zero."""
+
+def tril_indices(
+    row: _int, col: _int, offset: _int = 0, *, dtype: DType = ..., device: _device | None = None
+) -> Tensor:
+    """Rows and columns of the elements of a lower triangle."""
+
+def triu(input: Tensor, diagonal: _int = 0, *, out: Tensor | None = None) -> Tensor:
+    """Upper triangles, the rest zero."""
+
+def triu_indices(
+    row: _int, col: _int, offset: _int = 0, *, dtype: DType = ..., device: _device | None = None
+) -> Tensor:
+    """Rows and columns of the elements of an upper triangle."""
 
 def true_divide(input: Operand, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """`input / other`; integers give floats."""
@@ -418,5 +1204,47 @@ def true_divide(input: Operand, other: Operand, *, out: Tensor | None = None) ->
 def trunc(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The whole part of the elements."""
 
+def unbind(input: Tensor, dim: _int = 0) -> tuple[Tensor, ...]:
+    """The slices along an axis; views."""
+
+def unflatten(input: Tensor, dim: _int, sizes: Sequence[_int]) -> Tensor:
+    """One axis as several; a view."""
+
+def unique(
+    input: Tensor,
+    sorted: _bool = True,
+    return_inverse: _bool = False,
+    return_counts: _bool = False,
+    dim: _int | None = None,
+) -> tuple[Tensor, ...]:
+    """The different elements, which of them each is, and how often they appear."""
+
+def unique_consecutive(
+    input: Tensor, return_inverse: _bool = False, return_counts: _bool = False, dim: _int | None = None
+) -> tuple[Tensor, ...]:
+    """The elements without those that equal the one before."""
+
+def unsqueeze(input: Tensor, dim: _int) -> Tensor:
+    """With an axis of size 1; a view."""
+
+def vdot(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Sum of products of two vectors."""
+
+def view(input: Tensor, size: Sequence[_int]) -> Tensor:
+    """The same elements in another shape, never a copy."""
+
+@overload
+def vsplit(input: Tensor, sections: _int) -> tuple[Tensor, ...]:
+    """Parts below one another; views."""
+
+@overload
+def vsplit(input: Tensor, indices: Sequence[_int]) -> tuple[Tensor, ...]: ...
+def vstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
+    """Tensors below one another."""
+
+@overload
 def where(condition: Tensor, input: Operand, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Elements of `input` where `condition` holds, else of `other`."""
+
+@overload
+def where(condition: Tensor) -> tuple[Tensor, ...]: ...

@@ -6,7 +6,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lampyr._lampyr import Tensor, _note_reason, stack, zeros_like
+from lampyr._lampyr import Tensor, _note_reason, zeros_like
+from lampyr._top import stack
 from lampyr.autograd import rng_
 from lampyr.autograd.derive_ import Level, Pushforward, basis, gradients
 from lampyr.autograd.mode import enable_grad
@@ -223,7 +224,7 @@ def _rows(outputs: list[Tensor], inputs: list[Tensor], recorded: bool) -> list[l
         rows = [gradients([y], inputs, [unit], recorded) for unit in basis(y)]
         row = []
         for k, x in enumerate(inputs):
-            parts = [zeros_like(x.detach()) if r[k] is None else r[k] for r in rows]
+            parts = [zeros_like(x.detach()) if g is None else g for g in (r[k] for r in rows)]
             shape = (*y.shape, *x.shape)
             row.append(stack(parts).reshape(shape) if parts else _empty(y, x))
         blocks.append(row)

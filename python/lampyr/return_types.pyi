@@ -5,10 +5,22 @@ from typing import NamedTuple
 
 from lampyr import Tensor
 
+class kthvalue(NamedTuple):
+    values: Tensor
+    indices: Tensor
+
 class max(NamedTuple):
     values: Tensor
     indices: Tensor
 
 class min(NamedTuple):
+    values: Tensor
+    indices: Tensor
+
+class sort(NamedTuple):
+    values: Tensor
+    indices: Tensor
+
+class topk(NamedTuple):
     values: Tensor
     indices: Tensor

@@ -153,7 +153,7 @@ def _batched(
     create_graph: bool,
     unused: bool,
 ) -> tuple[Any, ...]:
-    from lampyr._lampyr import stack
+    from lampyr._top import stack
 
     every: Iterable[Any] = [seeds] if seeds is None or isinstance(seeds, Tensor) else seeds
     rows = list(every)

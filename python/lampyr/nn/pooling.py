@@ -134,7 +134,7 @@ class _AvgPool(Module):
         self.count_include_pad = count_include_pad
         self.divisor_override = divisor_override
 
-    def _arguments(self) -> tuple[Any, ...]:
+    def _arguments(self) -> tuple[Any, Any, Any, Any, Any]:
         return (self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
 
     def extra_repr(self) -> str:

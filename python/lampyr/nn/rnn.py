@@ -176,11 +176,11 @@ class RNNBase(Module):
         w_hr = p["weight_hr" + suffix]
         steps = range(x.shape[0])
         made: dict[int, Tensor] = {}
-        gates = F.linear(x, p["weight_ih" + suffix], p.get("bias_ih" + suffix))
+        gates = F.linear(x, p["weight_ih" + suffix], p.get("bias_ih" + suffix))  # type: ignore[arg-type]
         for t in reversed(steps) if suffix.endswith("_reverse") else steps:
-            all4 = gates[t] + F.linear(h, p["weight_hh" + suffix], p.get("bias_hh" + suffix))
+            all4 = gates[t] + F.linear(h, p["weight_hh" + suffix], p.get("bias_hh" + suffix))  # type: ignore[arg-type]
             next_c, next_h = _lstm(all4, c)
-            next_h = F.linear(next_h, w_hr)
+            next_h = F.linear(next_h, w_hr)  # type: ignore[arg-type]
             if lengths is not None:
                 alive = (lengths > t).reshape(-1, 1)
                 made[t] = lampyr.where(alive, next_h, 0.0)
