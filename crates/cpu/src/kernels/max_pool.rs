@@ -56,12 +56,13 @@ impl Kernel for MaxPoolKernel {
                     let source = image.data.wrapping_add(i * plane);
                     let values = values.map(|p| p.at(0).cast::<T>().wrapping_add(i * positions));
                     let indices = indices.map(|p| p.at(0).cast::<i64>().wrapping_add(i * positions));
-                    if let (Some(to), None, true) = (values, indices, reach <= REACH) {
-                        run(tier, Rows { image: &image, source, to, reach });
-                        continue;
+                    match (values, indices) {
+                        (values, Some(indices)) => run(tier, Windows { image: &image, source, values, indices }),
+                        (Some(to), None) if reach <= REACH => run(tier, Rows { image: &image, source, to, reach }),
+                        // SAFETY: operands have the shapes inferred; each plane of the results belongs to one chunk.
+                        (Some(to), None) => unsafe { pool_plane(tier, &image, source, to) },
+                        (None, None) => {}
                     }
-                    // SAFETY: operands have the shapes inferred; each plane of the results belongs to one chunk.
-                    unsafe { pool_plane(tier, &image, source, values, indices) };
                 }
             });
         });
@@ -164,53 +165,65 @@ impl<T: Number> Job for Stretch<T> {
     }
 }
 
-/// # Safety
-/// `source` is a plane of the image; results have one element per position.
-unsafe fn pool_plane<T: Number>(
-    tier: Tier,
-    image: &Image<T>,
+/// A plane of indices, and of values where they are wanted: window by window, without branches on elements.
+struct Windows<'a, T> {
+    image: &'a Image<T>,
     source: *const T,
     values: Option<*mut T>,
-    indices: Option<*mut i64>,
-) {
+    indices: *mut i64,
+}
+
+impl<T: Number> Job for Windows<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Level>(self) {
+        let [depth, height, width] = &self.image.axes;
+        for i in 0..depth.positions * height.positions {
+            let (z, y) = (i / height.positions, i % height.positions);
+            for x in 0..width.positions {
+                let (mut best, mut index) = (T::LOWEST, -1isize);
+                for tap in 0..depth.taps * height.taps {
+                    let (Some(sz), Some(sy)) = (depth.at(z, tap / height.taps), height.at(y, tap % height.taps)) else {
+                        continue;
+                    };
+                    let row = sz * depth.source_step + sy * height.source_step;
+                    for t in 0..width.taps {
+                        let Some(column) = width.at(x, t) else { continue };
+                        let here = row + column;
+                        // SAFETY: the row and the column lie inside the plane, whose rows have no gaps.
+                        let v = unsafe { *self.source.offset(here) };
+                        let beats = (index < 0) | v.above(best) | (v.is_nan() & !best.is_nan());
+                        best = if beats { v } else { best };
+                        index = if beats { here } else { index };
+                    }
+                }
+                let at = i * width.positions + x;
+                // SAFETY: results have one element per position.
+                unsafe {
+                    if let Some(values) = self.values {
+                        values.add(at).write(best);
+                    }
+                    self.indices.add(at).write(index.max(0) as i64);
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// `source` is a plane of the image; the result has one element per position.
+unsafe fn pool_plane<T: Number>(tier: Tier, image: &Image<T>, source: *const T, values: *mut T) {
     let positions = image.positions();
     // SAFETY: the caller's promise.
     unsafe {
-        if let Some(values) = values {
-            (0..positions).for_each(|i| values.add(i).write(T::LOWEST));
-        }
-        if let Some(indices) = indices {
-            (0..positions).for_each(|i| indices.add(i).write(-1));
-        }
+        (0..positions).for_each(|i| values.add(i).write(T::LOWEST));
         let (mut channel, mut tap) = (0, [0; 3]);
         while channel == 0 {
             image.runs(source, tap, [0; 3], positions, |offset, r| {
-                let at = offset + r.first;
-                if let Some(indices) = indices {
-                    let start = r.from.offset_from(source);
-                    for q in 0..r.count {
-                        let here = start + q as isize * r.step;
-                        let (x, index) = (*source.offset(here), indices.add(at + q));
-                        let beats = match *index {
-                            -1 => true,
-                            i => {
-                                let best = *source.offset(i as isize);
-                                x.above(best) || (x.is_nan() && !best.is_nan())
-                            }
-                        };
-                        if beats {
-                            *index = here as i64;
-                        }
-                    }
-                }
-                if let Some(values) = values {
-                    run(tier, Stretch { from: r.from, step: r.step, count: r.count, best: values.add(at) });
-                }
+                let best = values.add(offset + r.first);
+                run(tier, Stretch { from: r.from, step: r.step, count: r.count, best });
             });
             image.next_tap(&mut channel, &mut tap);
-        }
-        if let Some(indices) = indices {
-            (0..positions).for_each(|i| *indices.add(i) = (*indices.add(i)).max(0));
         }
     }
 }
