@@ -22,14 +22,17 @@ mod order;
 mod padding;
 mod pick;
 mod place;
+mod pointwise;
 mod pooling;
 mod products;
 mod quotient;
 mod rearrange;
 mod reduce;
 mod resample;
+mod scan;
 mod search;
 mod shape;
+mod statistics;
 mod support;
 mod unary;
 mod views;
@@ -59,14 +62,17 @@ pub use order::*;
 pub use padding::*;
 pub use pick::*;
 pub use place::*;
+pub use pointwise::*;
 pub use pooling::*;
 pub use products::*;
 pub use quotient::{floor_divide, remainder};
 pub use rearrange::*;
 pub use reduce::*;
 pub use resample::*;
+pub use scan::*;
 pub use search::*;
 pub use shape::*;
+pub use statistics::*;
 pub use unary::*;
 pub use views::*;
 
@@ -101,4 +107,11 @@ pub(crate) const FAMILIES: &[&[Entry]] = &[
     resample::NAMES,
     search::NAMES,
     views::NAMES,
+    pointwise::NAMES,
+    scan::NAMES,
+    statistics::NAMES,
+    statistics::VAR,
+    statistics::STD,
+    statistics::VAR_MEAN,
+    statistics::STD_MEAN,
 ];

@@ -10,7 +10,7 @@ use super::operand::one;
 use crate::names::{Call, Entry, METHOD, TOP, give, name};
 
 /// The tensor as `dtype` where one is given.
-fn cast(x: &Tensor, dtype: Option<DType>) -> Result<Tensor> {
+pub(super) fn cast(x: &Tensor, dtype: Option<DType>) -> Result<Tensor> {
     dtype.map_or_else(|| Ok(x.clone()), |d| x.to_dtype(d))
 }
 
@@ -39,7 +39,7 @@ fn axes(x: &Tensor, dims: &[i64]) -> Result<Vec<usize>> {
 }
 
 /// One axis, counted from the front; a tensor without axes is taken as a vector of one element.
-fn axis(x: &Tensor, dim: i64) -> Result<usize> {
+pub(super) fn axis(x: &Tensor, dim: i64) -> Result<usize> {
     common::axis(dim, x.rank().max(1)).map_err(|_| {
         let n = x.rank().max(1) as i64;
         Error::index(format!("axis {dim} is out of range")).with_expected(format!("{} to {}", -n, n - 1))
@@ -47,7 +47,7 @@ fn axis(x: &Tensor, dim: i64) -> Result<usize> {
 }
 
 /// The axes as ops take them: a tensor without axes has none.
-fn reduced(x: &Tensor, dims: &[i64]) -> Result<Vec<i64>> {
+pub(super) fn reduced(x: &Tensor, dims: &[i64]) -> Result<Vec<i64>> {
     let axes = axes(x, dims)?;
     Ok(if x.rank() == 0 { Vec::new() } else { axes.into_iter().map(|a| a as i64).collect() })
 }
