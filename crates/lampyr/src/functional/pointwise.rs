@@ -75,9 +75,9 @@ pub fn logaddexp(x: Operand, y: Operand) -> Result<Tensor> {
 /// `x * log(y)`, zero where `x` is.
 pub fn xlogy(x: Operand, y: Operand) -> Result<Tensor> {
     let (x, y) = promoted_float(x, y)?;
-    let nothing = one(&op::LogicalAnd, &[&x.equal(0i64)?, &y.greater(0i64)?])?;
-    let skip = one(&op::LogicalAnd, &[&x.equal(0i64)?, &super::logical_not(&nothing)?])?;
-    let skip = one(&op::LogicalAnd, &[&skip, &super::logical_not(&super::isnan(&y)?)?])?;
+    let plain = one(&op::LogicalAnd, &[&super::isfinite(&y)?, &y.greater(0i64)?])?;
+    let kept = one(&op::LogicalOr, &[&plain, &super::isnan(&y)?])?;
+    let skip = one(&op::LogicalAnd, &[&x.equal(0i64)?, &super::logical_not(&kept)?])?;
     x.mul(&super::log(&where_(&skip, number(1.0), (&y).into())?)?)
 }
 
@@ -408,6 +408,29 @@ pub(super) const NAMES: &[Entry] = &[
     name("isreal(Tensor input) -> Tensor", BOTH, "Whether elements are real: all are.", |a| {
         let x = a.tensor(0)?;
         give(super::full(x.shape(), Scalar::Bool(true), DType::Bool, x.device()))
+    }),
+    name("is_nonzero(Tensor input) -> bool", BOTH, "Whether the only element is not zero.", |a| {
+        let x = a.tensor(0)?;
+        if x.len() != 1 {
+            return Err(Error::shape(format!("is_nonzero of {} elements", x.len())).with_expected("one element"));
+        }
+        give(Ok(x.item()? != 0.0))
+    }),
+    name("is_same_size(Tensor input, Tensor other) -> bool", TOP, "Whether the shapes are equal.", |a| {
+        give(Ok(a.tensor(0)?.shape() == a.tensor(1)?.shape()))
+    }),
+    name("is_conj(Tensor input) -> bool", TOP, "Whether the tensor waits for its conjugation: none does.", |_| {
+        give(Ok(false))
+    }),
+    name("is_neg(Tensor input) -> bool", TOP, "Whether the tensor waits for its negation: none does.", |_| {
+        give(Ok(false))
+    }),
+    name("cube(Tensor input) -> Tensor", INPLACE, "`input ** 3`", |a| give(super::pow(a.operand(0)?, 3i64.into()))),
+    name("detach(Tensor input) -> Tensor", TOP, "The same memory without history.", |a| {
+        give(Ok(a.tensor(0)?.detach()))
+    }),
+    name("contiguous(Tensor input) -> Tensor", TOP, "The tensor, or a row-major copy of it.", |a| {
+        give(a.tensor(0)?.contiguous())
     }),
     same!("real", TOP, "The real part: the tensor itself."),
     same!("conj", BOTH, "The conjugate: of real numbers the tensor itself."),
