@@ -44,9 +44,14 @@ MODULES = {
 }
 
 
+# What torch's own functions are called that its public names stand for.
+PUBLIC = {"log_sigmoid": "logsigmoid", "_threshold": "threshold"}
+
+
 def path(function: Any) -> str | None:
     """The dotted path below `lampyr` that stands for a function of torch; `None` for a function of its tests."""
     name = getattr(function, "__name__", "")
+    name = PUBLIC.get(name, name)
     if isinstance(function, types.MethodDescriptorType | types.WrapperDescriptorType):
         return "Tensor." + name
     module = getattr(function, "__module__", None) or ""

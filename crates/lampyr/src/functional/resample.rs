@@ -9,7 +9,7 @@ use super::convolution::per_axis;
 use super::operand::one;
 use super::shape::{reshape_to, unsqueeze};
 use super::support::{floats, known, shape_error, sizes};
-use crate::names::{Entry, FUNCTIONAL, give, name};
+use crate::names::{Call, Entry, FUNCTIONAL, give, name};
 
 /// What [`interpolate`] takes besides the images.
 #[derive(Clone, Copy, Debug)]
@@ -235,6 +235,18 @@ pub fn fold(x: &Tensor, size: &[i64], windows: Windows) -> Result<Tensor> {
     if x.rank() == 2 { reshape_to(&made, &made.shape()[1..].to_vec()) } else { Ok(made) }
 }
 
+fn sized(a: &Call, mode: &str) -> Result<Tensor> {
+    let options = Interpolation {
+        size: a.ints_or_none(1)?,
+        scale: a.floats_or_none(2)?,
+        mode,
+        align_corners: (mode == "bilinear").then_some(true),
+        recompute: false,
+        antialias: false,
+    };
+    interpolate(a.tensor(0)?, options)
+}
+
 /// The names of this family.
 pub(super) const NAMES: &[Entry] = &[
     name(
@@ -254,6 +266,20 @@ pub(super) const NAMES: &[Entry] = &[
         },
     )
     .also(&["upsample"])
+    .cost(32.0),
+    name(
+        "upsample_nearest(Tensor input, int[1]? size=None, float[1]? scale_factor=None) -> Tensor",
+        FUNCTIONAL,
+        "Images of other sizes, from the nearest elements.",
+        |a| give(sized(a, "nearest")),
+    )
+    .cost(32.0),
+    name(
+        "upsample_bilinear(Tensor input, int[1]? size=None, float[1]? scale_factor=None) -> Tensor",
+        FUNCTIONAL,
+        "Images of other sizes, from four elements around; corners stay where they are.",
+        |a| give(sized(a, "bilinear")),
+    )
     .cost(32.0),
     name(
         "grid_sample(Tensor input, Tensor grid, str mode='bilinear', str padding_mode='zeros', bool? align_corners=None) -> Tensor",

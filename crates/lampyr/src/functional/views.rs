@@ -259,7 +259,8 @@ pub(super) const NAMES: &[Entry] = &[
     }),
     name("squeeze(Tensor input) -> Tensor", TOP | METHOD, "Without axes of size 1; a view.", |a| {
         give(squeeze(a.tensor(0)?, None))
-    }),
+    })
+    .also(&["squeeze_all"]),
     name("squeeze(Tensor input, int dim) -> Tensor", TOP | METHOD, "Without axes of size 1; a view.", |a| {
         give(squeeze_axes(a.tensor(0)?, &[a.int(1)?]))
     }),
