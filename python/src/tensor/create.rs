@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use super::PyTensor;
-use crate::argument::{number, required, shape, tensors};
+use crate::argument::{number, required, shape};
 use crate::dtype::{device, parse, parse_or};
 use crate::error::Result;
 
@@ -470,18 +470,4 @@ pub fn scalar_tensor(
     let _ = (layout, pin_memory);
     let to = parse_or(dtype, lampyr::default_dtype())?;
     Ok(PyTensor(f::full(&[], some_number(s)?, to, crate::dtype::device(device)?)?))
-}
-
-/// Tensors one after another along `dim`.
-#[pyfunction]
-#[pyo3(signature = (tensors, dim = 0))]
-pub fn cat(tensors: &Ob<'_>, dim: i64) -> Result<PyTensor> {
-    Ok(PyTensor(f::cat(&self::tensors(tensors)?, dim)?))
-}
-
-/// Tensors of equal shape along a new axis.
-#[pyfunction]
-#[pyo3(signature = (tensors, dim = 0))]
-pub fn stack(tensors: &Ob<'_>, dim: i64) -> Result<PyTensor> {
-    Ok(PyTensor(f::stack(&self::tensors(tensors)?, dim)?))
 }

@@ -17,41 +17,6 @@ pub fn product(py: Python<'_>, x: &Tensor, y: &Tensor) -> Result<Tensor> {
 
 #[pymethods]
 impl PyTensor {
-    /// Matrix product.
-    fn matmul(&self, other: &Ob<'_>) -> Result<PyTensor> {
-        Ok(PyTensor(product(other.py(), &self.0, &required(other)?.tensor()?)?))
-    }
-
-    /// Exponentials along an axis that add up to one.
-    #[pyo3(signature = (dim = -1))]
-    fn softmax(&self, py: Python<'_>, dim: i64) -> Result<PyTensor> {
-        Ok(PyTensor(run(py, self.0.len() as f64 * 6.0, || self.0.softmax(dim))?))
-    }
-
-    /// Logarithm of softmax.
-    #[pyo3(signature = (dim = -1))]
-    fn log_softmax(&self, py: Python<'_>, dim: i64) -> Result<PyTensor> {
-        Ok(PyTensor(run(py, self.0.len() as f64 * 6.0, || self.0.log_softmax(dim))?))
-    }
-
-    /// The `k` largest (or smallest) elements along an axis, and their positions.
-    #[pyo3(signature = (k, dim = -1, largest = true, sorted = true))]
-    fn topk(&self, py: Python<'_>, k: usize, dim: i64, largest: bool, sorted: bool) -> Result<(PyTensor, PyTensor)> {
-        let made = run(py, self.0.len() as f64 * 4.0, || f::topk(&self.0, k, dim, largest, sorted))?;
-        Ok((PyTensor(made.0), PyTensor(made.1)))
-    }
-
-    /// Positions of the elements that are not zero, one row per element.
-    fn nonzero(&self, py: Python<'_>) -> Result<PyTensor> {
-        Ok(PyTensor(run(py, self.0.len() as f64 * 2.0, || f::nonzero(&self.0))?))
-    }
-
-    /// Elements at `index` along an axis.
-    fn gather(&self, py: Python<'_>, dim: i64, index: &Ob<'_>) -> Result<PyTensor> {
-        let index = required(index)?.tensor()?;
-        Ok(PyTensor(run(py, index.len() as f64 * 2.0, || f::gather(&self.0, dim, &index))?))
-    }
-
     /// In training, sets elements to zero with probability `p` and scales the others.
     #[pyo3(signature = (p = 0.5, training = true))]
     fn dropout(&self, py: Python<'_>, p: f64, training: bool) -> Result<PyTensor> {
@@ -68,28 +33,6 @@ fn one(py: Python<'_>, given: Option<Ob<'_>>, value: i64) -> PyResult<Py<PyAny>>
         Some(ob) => Ok(ob.unbind()),
         None => Ok(value.into_pyobject(py)?.into_any().unbind()),
     }
-}
-
-/// Convolution of images [N, C, H, W] with weights [M, C/groups, h, w].
-#[pyfunction]
-#[pyo3(signature = (input, weight, bias = None, stride = None, padding = None, dilation = None, groups = 1))]
-#[allow(clippy::too_many_arguments)]
-pub fn conv2d<'py>(
-    py: Python<'py>,
-    input: &Ob<'py>,
-    weight: &Ob<'py>,
-    bias: Option<&Ob<'py>>,
-    stride: Option<Ob<'py>>,
-    padding: Option<Ob<'py>>,
-    dilation: Option<Ob<'py>>,
-    groups: i64,
-) -> Result<PyTensor> {
-    let (x, w) = (required(input)?.tensor()?, required(weight)?.tensor()?);
-    let bias = bias.map(|b| required(b)?.tensor()).transpose()?;
-    let (stride, padding, dilation) = (one(py, stride, 1)?, one(py, padding, 0)?, one(py, dilation, 1)?);
-    let window = window(pair(stride.bind(py))?, padding.bind(py), dilation.bind(py))?;
-    let work = x.len() as f64 * w.shape().first().copied().unwrap_or(1) as f64;
-    Ok(PyTensor(run(py, work, || f::conv(&x, &w, bias.as_ref(), &window, groups))?))
 }
 
 /// Largest elements in windows of images [N, C, H, W].

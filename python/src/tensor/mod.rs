@@ -14,8 +14,8 @@ mod storage;
 
 pub use convert::scalar_of;
 pub use create::{
-    arange, as_tensor, cat, empty, empty_like, eye, from_data, full, full_like, linspace, logspace, ones, ones_like,
-    scalar_tensor, stack, tensor, zeros, zeros_like,
+    arange, as_tensor, empty, empty_like, eye, from_data, full, full_like, linspace, logspace, ones, ones_like,
+    scalar_tensor, tensor, zeros, zeros_like,
 };
 pub use random::{
     Generator, bernoulli, default_generator, generator, multinomial, normal, poisson, rand, rand_like, randint,
@@ -24,7 +24,7 @@ pub use random::{
 pub use repr::set_printoptions;
 pub use storage::Storage;
 
-pub use layers::{batch_norm, conv2d, max_pool2d};
+pub use layers::{batch_norm, max_pool2d};
 
 use lampyr::{Error, Tensor};
 use pyo3::prelude::*;
