@@ -1,7 +1,7 @@
 """Lampyr: tensors, automatic differentiation and compiled models."""
 
 import importlib as _importlib
-from types import ModuleType as _ModuleType
+from typing import Any as _Any
 
 from lampyr import _top, autograd, errors, onnx, random, return_types
 from lampyr._lampyr import (
@@ -161,13 +161,34 @@ from lampyr.settings import (
     typename,
 )
 
-_LAZY = {"backends", "func", "nn", "optim"}
+_LAZY = {"backends", "dtypes", "func", "nn", "optim", "types"}
 """Sub-packages that are imported when they are first named."""
+_ELSEWHERE = {
+    **dict.fromkeys(("histogram", "histogram2d", "histogramdd"), "histograms"),
+    **dict.fromkeys(
+        (
+            "DTypeLike",
+            "DeviceLike",
+            "HasShape",
+            "Scalar",
+            "ShapeLike",
+            "SupportsGrad",
+            "SupportsNumpyConversion",
+            "TensorLike",
+            "TensorLikeProtocol",
+            "TensorOrScalar",
+        ),
+        "types",
+    ),
+}
+"""Names of modules that are imported when they are first named."""
 
 
-def __getattr__(name: str) -> _ModuleType:
+def __getattr__(name: str) -> _Any:
     if name in _LAZY:
         return _importlib.import_module(f"lampyr.{name}")
+    if name in _ELSEWHERE:
+        return getattr(_importlib.import_module(f"lampyr.{_ELSEWHERE[name]}"), name)
     raise AttributeError(f"module 'lampyr' has no attribute {name!r}")
 
 
@@ -177,6 +198,7 @@ dropout = Tensor.dropout
 
 __all__ = [
     *_top.__all__,
+    *_ELSEWHERE,
     "GraphValue",
     "Graph",
     "CompiledGraph",

@@ -4,6 +4,7 @@ mod activation;
 mod adaptive;
 mod attention;
 mod binary;
+mod bits;
 mod convolution;
 mod ctc;
 mod distance;
@@ -26,6 +27,7 @@ mod pointwise;
 mod pooling;
 mod products;
 mod quotient;
+mod ranks;
 mod rearrange;
 mod reduce;
 mod resample;
@@ -33,6 +35,7 @@ mod scan;
 mod search;
 mod shape;
 mod statistics;
+mod special;
 mod support;
 mod unary;
 mod views;
@@ -44,6 +47,7 @@ pub use binary::{
     add, bitwise_and, bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor, copy_, div, div_rounded, eq,
     fmod, ge, gt, le, logical_and, logical_or, logical_xor, lt, maximum, minimum, mul, ne, pow, sub, where_,
 };
+pub use bits::{frexp, gcd, lcm, nextafter};
 pub use convolution::*;
 pub use ctc::*;
 pub use distance::*;
@@ -66,6 +70,7 @@ pub use pointwise::*;
 pub use pooling::*;
 pub use products::*;
 pub use quotient::{floor_divide, remainder};
+pub use ranks::{corrcoef, cov, nanmedian_along, quantile};
 pub use rearrange::*;
 pub use reduce::*;
 pub use resample::*;
@@ -73,6 +78,7 @@ pub use scan::*;
 pub use search::*;
 pub use shape::*;
 pub use statistics::*;
+pub use special::{digamma, erfc, erfinv, i0, lgamma};
 pub use unary::*;
 pub use views::*;
 
@@ -82,6 +88,7 @@ use crate::names::Entry;
 pub(crate) const FAMILIES: &[&[Entry]] = &[
     unary::NAMES,
     binary::NAMES,
+    bits::NAMES,
     reduce::NAMES,
     activation::NAMES,
     adaptive::NAMES,
@@ -103,9 +110,11 @@ pub(crate) const FAMILIES: &[&[Entry]] = &[
     place::NAMES,
     pooling::NAMES,
     products::NAMES,
+    ranks::NAMES,
     rearrange::NAMES,
     resample::NAMES,
     search::NAMES,
+    special::NAMES,
     views::NAMES,
     pointwise::NAMES,
     scan::NAMES,
