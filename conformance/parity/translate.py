@@ -25,10 +25,16 @@ def seeded(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
 
 def attribute(path: str) -> Any:
     """The object at a dotted path below `lampyr`."""
-    try:
-        return functools.reduce(getattr, path.split("."), lampyr)
-    except AttributeError:
-        raise Missing(path) from None
+    owner: Any = lampyr
+    for step in path.split("."):
+        # A module may answer for names that it does not have.
+        if isinstance(owner, types.ModuleType) and step not in vars(owner) and step not in dir(owner):
+            owner = None if owner.__name__ != "lampyr" else getattr(owner, step, None)
+        else:
+            owner = getattr(owner, step, None)
+        if owner is None:
+            raise Missing(path)
+    return owner
 
 
 MODULES = {
