@@ -103,10 +103,7 @@ pub fn frexp(x: &Tensor) -> Result<(Tensor, Tensor)> {
         return Err(Error::dtype(format!("frexp of a {} tensor", x.dtype())).with_expected("a float type"));
     }
     let exact = x.detach().to_dtype(DType::F64)?;
-    let usable = one(
-        &op::LogicalAnd,
-        &[&isfinite(&exact)?, &ne((&exact).into(), 0.0.into())?],
-    )?;
+    let usable = one(&op::LogicalAnd, &[&isfinite(&exact)?, &ne((&exact).into(), 0.0.into())?])?;
     let small = lt((&abs(&exact)?).into(), f64::MIN_POSITIVE.into())?.to_dtype(DType::I64)?;
     let shift = small.mul(54i64)?;
     let bits = as_bits(&exact.mul(&power_of_two(&shift)?)?)?;

@@ -96,11 +96,7 @@ pub fn quantile(
     if matches!(between, Between::Linear | Between::Midpoint) {
         let high = gather(&sorted, -1, &whole(&one(&op::Ceil, &[&rank])?)?)?;
         let part = rank.sub(&low)?;
-        let part = if between == Between::Midpoint {
-            part.mul(0i64)?.add(0.5)?
-        } else {
-            part
-        };
+        let part = if between == Between::Midpoint { part.mul(0i64)?.add(0.5)? } else { part };
         value = value.add(&high.sub(&value)?.mul(&part)?)?;
     }
     if !skip {
@@ -146,7 +142,8 @@ pub fn nanmedian_along(x: &Tensor, dim: i64, keepdim: bool) -> Result<(Tensor, T
 /// When `x` has more than two axes, or weights are of the wrong kind.
 pub fn cov(x: &Tensor, correction: i64, counts: Option<&Tensor>, weights: Option<&Tensor>) -> Result<Tensor> {
     if x.rank() > 2 || x.dtype() == DType::Bool {
-        return Err(Error::shape(format!("the covariance of {}", described(x))).with_expected("a vector or a matrix of numbers"));
+        return Err(Error::shape(format!("the covariance of {}", described(x)))
+            .with_expected("a vector or a matrix of numbers"));
     }
     let n = x.shape().last().copied().unwrap_or(1) as i64;
     let rows = if x.rank() == 2 { x.clone() } else { x.reshape(&[1, -1])? };
