@@ -234,3 +234,13 @@ def test_functional_call_and_ensembles():
     call = func.vmap(lambda p, b, x: func.functional_call(m, (p, b), x), in_dims=(0, 0, None))
     made = call(params, buffers, lp.ones(2))
     assert made.tolist() == [[20, 30], [20, 30]]
+
+
+def test_ops_differentiated_by_their_decomposition():
+    from lampyr.nn import functional as f
+
+    lp.manual_seed(0)
+    x = lp.randn(2, 4, 3, dtype=lp.float64).requires_grad_()
+    w = lp.randn(4, dtype=lp.float64).requires_grad_()
+    assert gradcheck(lambda x, w: f.group_norm(x, 2, w, w), (x, w))
+    assert gradgradcheck(lambda x, w: f.group_norm(x, 2, w, w), (x, w))
