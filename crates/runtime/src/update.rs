@@ -48,7 +48,7 @@ pub fn update(op: &dyn Op, inputs: &[&Tensor], targets: &[usize]) -> Result<()> 
     let device = inputs[0].device();
     let backend = backend(device)?;
     let infos: SmallVec<[ArgInfo; 8]> = inputs.iter().map(|t| t.arg().info()).collect();
-    let outs: SmallVec<[ArgInfo; 4]> = targets.iter().map(|&i| infos[i].clone()).collect();
+    let outs: SmallVec<[ArgInfo; 4]> = targets.iter().map(|&i| infos[i]).collect();
     if let Choice::Kernel(kernel) = resolve(&*backend, op, &infos, &outs)
         && in_place(kernel, op, inputs, targets)
         && inputs.iter().all(|t| t.device() == device)
