@@ -146,7 +146,7 @@ pub fn where_(condition: &Tensor, x: Operand, y: Operand) -> Result<Tensor> {
 pub fn pow(x: Operand, y: Operand) -> Result<Tensor> {
     let (base, exponent) = match (x, y) {
         (Operand::Tensor(base), Operand::Scalar(exponent)) => (base, exponent),
-        _ => return counted(&op::Pow, x, y),
+        _ => return binary(&op::Pow, x, y),
     };
     let to = common(&[x, y]);
     let p = exponent.to_f64();
@@ -155,17 +155,17 @@ pub fn pow(x: Operand, y: Operand) -> Result<Tensor> {
         return Err(Error::value("integers to negative integer powers are not integers").with_op("pow"));
     }
     let base = base.to_dtype(to)?;
-    if to == DType::Bool && p == 1.0 {
-        return base.duplicate();
+    if to == DType::Bool {
+        return if p == 0.0 { crate::functional::full_like(&base, 1.0) } else { base.duplicate() };
     }
-    if whole && to != DType::Bool {
+    if whole {
         let power = whole_power(&base, p.abs() as u32)?;
         return if p < 0.0 { one(&op::Reciprocal, &[&power]) } else { Ok(power) };
     }
     if p == 0.5 && to.is_float() {
         return base.sqrt();
     }
-    counted(&op::Pow, (&base).into(), y)
+    binary(&op::Pow, (&base).into(), y)
 }
 
 fn whole_power(x: &Tensor, mut p: u32) -> Result<Tensor> {
