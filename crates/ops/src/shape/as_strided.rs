@@ -114,8 +114,9 @@ impl OpType for AsStrided {
     const DTYPES: &'static [DType] = DType::ALL;
 
     fn cases() -> Vec<Case> {
+        type Region = (&'static str, &'static [usize], &'static [i64], &'static [i64], i64);
         let mut cases = Vec::new();
-        let list: [(&str, &[usize], &[i64], &[i64], i64); 6] = [
+        let list: [Region; 6] = [
             ("plain", &[4, 3], &[2, 2], &[3, 1], 1),
             ("overlapping", &[8], &[3, 4], &[2, 1], 0),
             ("repeated", &[5], &[2, 3], &[0, 1], 2),
