@@ -39,7 +39,8 @@ impl PyDType {
     }
 
     /// The type itself: there are no complex ones.
-    fn to_real(&self, py: Python<'_>) -> PyResult<Py<PyDType>> {
+    #[pyo3(name = "to_real")]
+    fn real_type(&self, py: Python<'_>) -> PyResult<Py<PyDType>> {
         object(py, self.0)
     }
 

@@ -160,10 +160,10 @@ impl PyTensor {
                 .into());
         };
         let y = argument.operand();
-        Ok(run(element.py(), work(&self.0, &y), || {
+        run(element.py(), work(&self.0, &y), || {
             let found = f::eq(Operand::Tensor(&self.0.detach()), y)?;
             Ok(!found.is_empty() && found.sum(&[], false)?.item()? > 0.0)
-        })?)
+        })
     }
 
     fn __richcmp__(&self, other: &Ob<'_>, op: CompareOp) -> Result<Answer> {

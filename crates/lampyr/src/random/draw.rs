@@ -180,7 +180,7 @@ pub fn random_integers(shape: &[usize], low: i64, count: u64, dtype: DType, gene
     let draw = |i: u64| {
         let word = |stream: u32| u64::from(key.block(i / 4, stream)[(i % 4) as usize]);
         let bits = word(0) << 32 | word(1);
-        let scaled = if count == 0 { bits } else { (u128::from(bits) * u128::from(count) >> 64) as u64 };
+        let scaled = if count == 0 { bits } else { ((u128::from(bits) * u128::from(count)) >> 64) as u64 };
         low.wrapping_add(scaled as i64)
     };
     // The memory limit is asked before the host makes the numbers.

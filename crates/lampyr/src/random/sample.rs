@@ -19,7 +19,7 @@ pub fn randperm(n: usize, dtype: DType, generator: &Generator) -> Result<Tensor>
     // Fisher and Yates, from the end.
     for i in (1..n).rev() {
         let bits = u64::from(key.word(2 * i as u64)) << 32 | u64::from(key.word(2 * i as u64 + 1));
-        order.swap(i, (u128::from(bits) * (i as u128 + 1) >> 64) as usize);
+        order.swap(i, ((u128::from(bits) * (i as u128 + 1)) >> 64) as usize);
     }
     Tensor::from_host(&HostTensor::from_slice(&[n], &order)?, Device::CPU)?.to_dtype(dtype)
 }
