@@ -65,6 +65,7 @@ fn call(space: Space, name: &str, given: Vec<(Option<&'static str>, Value<'_>)>)
 }
 
 fn tensor() -> Tensor {
+    crate::init();
     Tensor::from_slice(&[1f32, 5.0, 3.0, 2.0], &[2, 2]).unwrap()
 }
 
