@@ -119,8 +119,8 @@ def grad(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) 
 
 
 def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
-    """``(output, vjp_fn)`` or ``(output, vjp_fn, aux)``: ``vjp_fn`` takes weights like the output and returns one
-    gradient per primal (alone for one primal)."""
+    """``(output, vjp_fn)`` or ``(output, vjp_fn, aux)``: ``vjp_fn`` takes weights like the output and returns a
+    tuple of one gradient per primal."""
     if not primals:
         raise RuntimeError("vjp(func, *primals): expected at least one primal")
     call = _Call(func, primals, {}, tuple(range(len(primals))), "vjp(f, *primals)")
@@ -137,8 +137,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
         recorded = keep if create_graph is None else create_graph
         found = gradients(outputs, call.inputs, weights, recorded)
         full = [zeros_like(x.detach()) if g is None else g for g, x in zip(found, call.inputs, strict=True)]
-        made = call.shaped(full if keep else [g.detach() for g in full])
-        return made[0] if len(primals) == 1 else made
+        return call.shaped(full if keep else [g.detach() for g in full])
 
     shown = call.level.close(output)
     return (shown, pull, call.level.close(aux)) if has_aux else (shown, pull)

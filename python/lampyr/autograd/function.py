@@ -159,7 +159,7 @@ def once_differentiable(function: Callable[..., Any]) -> Callable[..., Any]:
         with no_grad():
             made = function(ctx, *grads)
         tracked = [g for g in grads if isinstance(g, Tensor) and g.requires_grad]
-        if not is_grad_enabled() or not (tracked or any(ctx.needs_input_grad)):
+        if not is_grad_enabled() or not tracked:
             return made
         single = not isinstance(made, tuple)
         outputs = (made,) if single else made

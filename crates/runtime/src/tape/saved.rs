@@ -78,7 +78,7 @@ impl SavedTensor {
                     return Err(Error::autograd(format!(
                         "one of the variables needed for gradient computation has been modified by an inplace \
                          operation: the {dtype}{:?} tensor that the gradient of this op needs was changed in place; it \
-                         is at version {now}, expected version {version} instead",
+                         is at version {now}; expected version {version} instead",
                         layout.shape.as_slice(),
                     ))
                     .with_op(op)
