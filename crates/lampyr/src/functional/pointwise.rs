@@ -355,7 +355,7 @@ pub(super) const NAMES: &[Entry] = &[
         "Whether all elements are equal to within `atol + rtol * |other|`.",
         |a| give(every(&isclose(a.tensor(0)?, a.tensor(1)?, a.float(2)?, a.float(3)?, a.bool(4)?)?)),
     ),
-    name("equal(Tensor input, Tensor other) -> bool", BOTH, "Whether the shapes and all elements are equal.", |a| {
+    name("equal(Tensor input, Tensor other) -> bool", TOP, "Whether the shapes and all elements are equal.", |a| {
         give(equal(a.tensor(0)?, a.tensor(1)?))
     }),
     name("signbit(Tensor input, *, Tensor? out=None) -> Tensor", BOTH, "Whether elements have a minus sign.", |a| {
