@@ -43,6 +43,9 @@ fn take<'a>(list: &'a [Tensor], i: usize, name: &str) -> Result<&'a Tensor> {
     Ok(list.get(i).ok_or_else(|| Error::value(format!("{name} has {} tensors", list.len())))?)
 }
 
+/// Learning rate, correction and decay, the dtype, and these as tensors.
+type Constants = ((f64, f64, f64), lampyr::DType, [Tensor; 3]);
+
 /// One step of Adam or AdamW for every parameter. `numbers`, per parameter: the learning rate divided by
 /// `1 - beta1^t`, `1 / sqrt(1 - beta2^t)`, and what the parameter is multiplied with before.
 #[pyfunction]
@@ -65,7 +68,7 @@ pub fn adam_step(
     let [params, grads, means, squares, largest] = [&params, &grads, &means, &squares, &largest].map(list);
     let op = AdamStep { beta1: betas.0, beta2: betas.1, eps, weight_decay, amsgrad, maximize };
     let mut work = Vec::with_capacity(params.len());
-    let mut made: Vec<((f64, f64, f64), lampyr::DType, [Tensor; 3])> = Vec::new();
+    let mut made: Vec<Constants> = Vec::new();
     for (i, (p, &(rate, root, keep))) in params.iter().zip(&numbers).enumerate() {
         let known = made.iter().find(|(n, d, _)| *n == (rate, root, keep) && *d == p.dtype());
         let scalars = match known {

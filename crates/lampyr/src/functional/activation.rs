@@ -53,7 +53,7 @@ pub fn threshold(x: &Tensor, threshold: Scalar, value: Scalar) -> Result<Tensor>
 /// In training, negative elements times random slopes between `lower` and `upper`; else times their mean.
 pub fn rrelu(x: &Tensor, lower: f64, upper: f64, training: bool) -> Result<Tensor> {
     floats(x, "rrelu")?;
-    if !(lower <= upper) {
+    if lower.is_nan() || upper.is_nan() || lower > upper {
         return Err(Error::value(format!("slopes between {lower} and {upper}")).with_op("rrelu"));
     }
     if !training {
@@ -87,7 +87,7 @@ pub fn hardshrink(x: &Tensor, lambda: f64) -> Result<Tensor> {
 /// `x` moved by `lambda` towards 0, and 0 between.
 pub fn softshrink(x: &Tensor, lambda: f64) -> Result<Tensor> {
     floats(x, "softshrink")?;
-    if !(lambda >= 0.0) {
+    if lambda.is_nan() || lambda < 0.0 {
         return Err(Error::value(format!("lambd is {lambda}")).with_op("softshrink").with_expected("0 or more"));
     }
     x.sub(&one(&op::Clip { min: Some(-lambda), max: Some(lambda) }, &[x])?)

@@ -235,7 +235,7 @@ fn sinusoids(length: i64, dim: i64, base: f64) -> Result<Tensor> {
     let angle = |p: usize, k: usize| p as f64 / base.powf((k / 2 * 2) as f64 / dim.max(1) as f64);
     let wave = |i: usize| {
         let x = angle(i / columns, i % columns);
-        if i % 2 == 0 { x.sin() as f32 } else { x.cos() as f32 }
+        if i.is_multiple_of(2) { x.sin() as f32 } else { x.cos() as f32 }
     };
     Tensor::from_slice(&(0..rows * columns).map(wave).collect::<Vec<f32>>(), &shape)
 }
@@ -309,7 +309,7 @@ pub(super) const NAMES: &[Entry] = &[
         "multi_head_attention_forward(Tensor query, Tensor key, Tensor value, int embed_dim_to_check, int num_heads, Tensor? in_proj_weight, Tensor? in_proj_bias, Tensor? bias_k, Tensor? bias_v, bool add_zero_attn, float dropout_p, Tensor out_proj_weight, Tensor? out_proj_bias, bool training=True, Tensor? key_padding_mask=None, bool need_weights=True, Tensor? attn_mask=None, bool use_separate_proj_weight=False, Tensor? q_proj_weight=None, Tensor? k_proj_weight=None, Tensor? v_proj_weight=None, Tensor? static_k=None, Tensor? static_v=None, bool average_attn_weights=True, bool is_causal=False) -> (Tensor, Tensor)",
         FUNCTIONAL,
         "Attention of several heads with projections, and its weights.",
-        |a| many_heads(a),
+        many_heads,
     )
     .cost(64.0),
 ];

@@ -40,7 +40,7 @@ pub(crate) fn batched(x: &Tensor, spatial: usize, name: &str) -> Result<(Tensor,
 }
 
 pub(crate) fn unbatched(y: Tensor, added: bool) -> Result<Tensor> {
-    if added { reshape_to(&y, &y.shape()[1..].to_vec()) } else { Ok(y) }
+    if added { reshape_to(&y, &y.shape()[1..]) } else { Ok(y) }
 }
 
 fn checked(name: &str, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, spatial: usize, groups: i64) -> Result<()> {

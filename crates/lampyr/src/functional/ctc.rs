@@ -115,7 +115,7 @@ pub fn ctc_loss(log_probs: &Tensor, targets: &Tensor, options: Ctc) -> Result<Te
         Tensor::concat(&[&front, &t.slice(1, 0, (places as i64 - by).max(0), 1)?], 1)
     };
     let emit = |step: usize| one(&op::GatherElements { axis: 1 }, &[&wide.select(0, step as i64)?, &at]);
-    let ends = |row: usize, place: usize| place + 2 >= 2 * labels[row].len() + 1 && place <= 2 * labels[row].len();
+    let ends = |row: usize, place: usize| place + 2 > 2 * labels[row].len() && place <= 2 * labels[row].len();
     let last: Vec<u8> = (0..batch * places).map(|i| u8::from(ends(i / places, i % places))).collect();
     let last = mask(&last)?;
     let finish = |alpha: &Tensor| -> Result<Tensor> {

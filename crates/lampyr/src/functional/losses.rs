@@ -61,7 +61,7 @@ pub fn mse_loss(x: &Tensor, y: &Tensor, reduction: &str, weight: Option<&Tensor>
 
 /// Half the square below `beta`, `|x - y| - beta / 2` above, both divided by `beta`.
 pub fn smooth_l1_loss(x: &Tensor, y: &Tensor, reduction: &str, beta: f64) -> Result<Tensor> {
-    if !(beta >= 0.0) {
+    if beta.is_nan() || beta < 0.0 {
         return Err(Error::value(format!("beta is {beta}")).with_op("smooth_l1_loss").with_expected("0 or more"));
     }
     if beta == 0.0 {
@@ -76,7 +76,7 @@ pub fn smooth_l1_loss(x: &Tensor, y: &Tensor, reduction: &str, beta: f64) -> Res
 
 /// Half the square up to `delta`, `delta * (|x - y| - delta / 2)` above.
 pub fn huber_loss(x: &Tensor, y: &Tensor, reduction: &str, delta: f64, weight: Option<&Tensor>) -> Result<Tensor> {
-    if !(delta > 0.0) {
+    if delta.is_nan() || delta <= 0.0 {
         return Err(Error::value(format!("delta is {delta}")).with_op("huber_loss").with_expected("above 0"));
     }
     let (x, y) = both("huber_loss", x, y)?;

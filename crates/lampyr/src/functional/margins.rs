@@ -176,7 +176,7 @@ pub fn triplet_margin_loss(anchor: &Tensor, same: &Tensor, other: &Tensor, optio
             &[anchor, same, other],
         ));
     }
-    if !(margin > 0.0) {
+    if margin.is_nan() || margin <= 0.0 {
         return Err(Error::value(format!("margin is {margin}"))
             .with_op("triplet_margin_loss")
             .with_expected("above 0"));

@@ -13,7 +13,7 @@ use crate::names::{Entry, FUNCTIONAL, METHOD, TOP, give, name};
 /// so on. Modes are `constant` (of `value`), `reflect`, `replicate` and `circular`; negative numbers cut off.
 pub fn pad(x: &Tensor, pad: &[i64], mode: &str, value: Option<Scalar>) -> Result<Tensor> {
     let fail = |what: String| Err(Error::value(what).with_op("pad"));
-    if pad.len() % 2 != 0 || pad.len() / 2 > x.rank() {
+    if !pad.len().is_multiple_of(2) || pad.len() / 2 > x.rank() {
         return fail(format!("{} numbers for {} axes", pad.len(), x.rank()));
     }
     let mode = match mode {

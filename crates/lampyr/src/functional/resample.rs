@@ -232,7 +232,7 @@ pub fn fold(x: &Tensor, size: &[i64], windows: Windows) -> Result<Tensor> {
         dilations: dilation,
     };
     let made = one(&fold, &[&wide])?;
-    if x.rank() == 2 { reshape_to(&made, &made.shape()[1..].to_vec()) } else { Ok(made) }
+    if x.rank() == 2 { reshape_to(&made, &made.shape()[1..]) } else { Ok(made) }
 }
 
 fn sized(a: &Call, mode: &str) -> Result<Tensor> {

@@ -20,7 +20,7 @@ pub fn unflatten(x: &Tensor, dim: i64, shape: &[i64]) -> Result<Tensor> {
     let known = shape.iter().filter(|d| **d >= 0).try_fold(1usize, |n, &d| n.checked_mul(d as usize));
     let free = shape.iter().filter(|d| **d < 0).count();
     let rest = match known {
-        Some(k) if free == 1 && k > 0 && n % k == 0 => n / k,
+        Some(k) if free == 1 && k > 0 && n.is_multiple_of(k) => n / k,
         Some(k) if free == 0 && k == n => 1,
         _ => {
             return Err(shape_error("unflatten", format!("an axis of {n} elements does not become {shape:?}"), &[x])
