@@ -50,6 +50,18 @@ class Methods:
     def addbmm_(self, batch1: Tensor, batch2: Tensor, *, beta: Number | Tensor = 1, alpha: Number | Tensor = 1) -> Self:
         """`beta * input + alpha * sum(batch1 @ batch2)` In place."""
 
+    def addcdiv(self, tensor1: Tensor, tensor2: Tensor, *, value: Number | Tensor = 1) -> Tensor:
+        """`input + value * tensor1 / tensor2`"""
+
+    def addcdiv_(self, tensor1: Tensor, tensor2: Tensor, *, value: Number | Tensor = 1) -> Self:
+        """`input + value * tensor1 / tensor2` In place."""
+
+    def addcmul(self, tensor1: Tensor, tensor2: Tensor, *, value: Number | Tensor = 1) -> Tensor:
+        """`input + value * tensor1 * tensor2`"""
+
+    def addcmul_(self, tensor1: Tensor, tensor2: Tensor, *, value: Number | Tensor = 1) -> Self:
+        """`input + value * tensor1 * tensor2` In place."""
+
     def addmm(self, mat1: Tensor, mat2: Tensor, *, beta: Number | Tensor = 1, alpha: Number | Tensor = 1) -> Tensor:
         """`beta * input + alpha * (mat1 @ mat2)`"""
 
@@ -71,11 +83,26 @@ class Methods:
     def adjoint(self) -> Tensor:
         """The last two axes exchanged; a view."""
 
+    def all(self, dim: _int | Sequence[_int] | None = None, keepdim: _bool = False) -> Tensor:
+        """Whether all elements are not zero, of all or over axes."""
+
+    def allclose(self, other: Tensor, rtol: _float = 1e-05, atol: _float = 1e-08, equal_nan: _bool = False) -> _bool:
+        """Whether all elements are equal to within `atol + rtol * |other|`."""
+
     def amax(self, dim: _int | Sequence[_int] = (), keepdim: _bool = False) -> Tensor:
         """Largest elements over axes; over all when none is given. Equal ones share the gradient."""
 
     def amin(self, dim: _int | Sequence[_int] = (), keepdim: _bool = False) -> Tensor:
         """Smallest elements over axes; over all when none is given. Equal ones share the gradient."""
+
+    def aminmax(self, *, dim: _int | None = None, keepdim: _bool = False) -> return_types.aminmax:
+        """The smallest and the largest elements, of all or along an axis."""
+
+    def angle(self) -> Tensor:
+        """Angles of numbers: pi below zero, else 0."""
+
+    def any(self, dim: _int | Sequence[_int] | None = None, keepdim: _bool = False) -> Tensor:
+        """Whether any element is not zero, of all or over axes."""
 
     def arccos(self) -> Tensor:
         """Inverse cosine."""
@@ -103,6 +130,12 @@ class Methods:
 
     def arctan(self) -> Tensor:
         """Inverse tangent."""
+
+    def arctan2(self, other: Operand) -> Tensor:
+        """Angle of the point `(other, input)`, in radians from minus to plus pi."""
+
+    def arctan2_(self, other: Operand) -> Self:
+        """Angle of the point `(other, input)`, in radians from minus to plus pi. In place."""
 
     def arctan_(self) -> Self:
         """Inverse tangent. In place."""
@@ -142,6 +175,12 @@ class Methods:
 
     def atan(self) -> Tensor:
         """Inverse tangent."""
+
+    def atan2(self, other: Operand) -> Tensor:
+        """Angle of the point `(other, input)`, in radians from minus to plus pi."""
+
+    def atan2_(self, other: Operand) -> Self:
+        """Angle of the point `(other, input)`, in radians from minus to plus pi. In place."""
 
     def atan_(self) -> Self:
         """Inverse tangent. In place."""
@@ -219,6 +258,45 @@ class Methods:
     def chunk(self, chunks: _int, dim: _int = 0) -> tuple[Tensor, ...]:
         """So many parts along an axis; views."""
 
+    def clamp(self, min: Operand | None = None, max: Operand | None = None) -> Tensor:
+        """Elements brought between two bounds, numbers or tensors; NaN stays."""
+
+    def clamp_(self, min: Operand | None = None, max: Operand | None = None) -> Self:
+        """Elements brought between two bounds, numbers or tensors; NaN stays. In place."""
+
+    def clamp_max(self, max: Operand) -> Tensor:
+        """Elements, at most `max`."""
+
+    def clamp_max_(self, max: Operand) -> Self:
+        """Elements, at most `max`. In place."""
+
+    def clamp_min(self, min: Operand) -> Tensor:
+        """Elements, at least `min`."""
+
+    def clamp_min_(self, min: Operand) -> Self:
+        """Elements, at least `min`. In place."""
+
+    def clip(self, min: Operand | None = None, max: Operand | None = None) -> Tensor:
+        """Elements brought between two bounds, numbers or tensors; NaN stays."""
+
+    def clip_(self, min: Operand | None = None, max: Operand | None = None) -> Self:
+        """Elements brought between two bounds, numbers or tensors; NaN stays. In place."""
+
+    def conj(self) -> Tensor:
+        """The conjugate: of real numbers the tensor itself."""
+
+    def conj_physical(self) -> Tensor:
+        """The conjugate: of real numbers the tensor itself."""
+
+    def copysign(self, other: Operand) -> Tensor:
+        """The size of `input` with the sign of `other`."""
+
+    def copysign_(self, other: Operand) -> Self:
+        """The size of `input` with the sign of `other`. In place."""
+
+    def corrcoef(self) -> Tensor:
+        """Correlation of the rows."""
+
     def cos(self) -> Tensor:
         """Cosine."""
 
@@ -231,8 +309,41 @@ class Methods:
     def cosh_(self) -> Self:
         """Hyperbolic cosine. In place."""
 
+    @overload
+    def count_nonzero(self, *dim: _int) -> Tensor:
+        """How many elements are not zero, of all or over axes."""
+
+    @overload
+    def count_nonzero(self, dim: _int | Sequence[_int] | None = None) -> Tensor: ...
+    def cov(self, *, correction: _int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None) -> Tensor:
+        """Covariance of the rows."""
+
     def cross(self, other: Tensor, dim: _int | None = None) -> Tensor:
         """Cross products of vectors of three elements."""
+
+    def cube_(self) -> Self:
+        """`input ** 3` In place."""
+
+    def cummax(self, dim: _int) -> return_types.cummax:
+        """The largest elements so far along an axis, and their positions."""
+
+    def cummin(self, dim: _int) -> return_types.cummin:
+        """The smallest elements so far along an axis, and their positions."""
+
+    def cumprod(self, dim: _int, *, dtype: DType | None = None) -> Tensor:
+        """Running products along an axis. Integers give int64."""
+
+    def cumprod_(self, dim: _int, *, dtype: DType | None = None) -> Self:
+        """Running products along an axis. Integers give int64. In place."""
+
+    def cumsum(self, dim: _int, *, dtype: DType | None = None) -> Tensor:
+        """Running sums along an axis. Integers give int64."""
+
+    def cumsum_(self, dim: _int, *, dtype: DType | None = None) -> Self:
+        """Running sums along an axis. Integers give int64. In place."""
+
+    def deg2rad(self) -> Tensor:
+        """Degrees as radians."""
 
     def diag(self, diagonal: _int = 0) -> Tensor:
         """A matrix of a diagonal, or the diagonal of a matrix."""
@@ -245,6 +356,15 @@ class Methods:
 
     def diagonal(self, offset: _int = 0, dim1: _int = 0, dim2: _int = 1) -> Tensor:
         """The diagonal of two axes as the last axis; a view."""
+
+    def diff(self, n: _int = 1, dim: _int = -1, prepend: Tensor | None = None, append: Tensor | None = None) -> Tensor:
+        """Differences of neighbours along an axis."""
+
+    def digamma(self) -> Tensor:
+        """Derivative of the logarithm of the gamma function."""
+
+    def digamma_(self) -> Self:
+        """Derivative of the logarithm of the gamma function. In place."""
 
     def div(self, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
         """`input / other`; integers give floats unless the quotient is rounded (`floor` or `trunc`)."""
@@ -280,6 +400,18 @@ class Methods:
 
     def erf_(self) -> Self:
         """Gauss error function. In place."""
+
+    def erfc(self) -> Tensor:
+        """Complementary error function."""
+
+    def erfc_(self) -> Self:
+        """Complementary error function. In place."""
+
+    def erfinv(self) -> Tensor:
+        """Inverse of the error function."""
+
+    def erfinv_(self) -> Self:
+        """Inverse of the error function. In place."""
 
     def exp(self) -> Tensor:
         """`e` to the power of the elements."""
@@ -332,6 +464,12 @@ class Methods:
     def flipud(self) -> Tensor:
         """Rows in reverse order."""
 
+    def float_power(self, exponent: Operand) -> Tensor:
+        """`input ** exponent` in float64."""
+
+    def float_power_(self, exponent: Operand) -> Self:
+        """`input ** exponent` in float64. In place."""
+
     def floor(self) -> Tensor:
         """The largest whole numbers that are not above the elements."""
 
@@ -343,6 +481,12 @@ class Methods:
 
     def floor_divide_(self, other: Operand) -> Self:
         """`input / other`, rounded down. In place."""
+
+    def fmax(self, other: Operand) -> Tensor:
+        """The larger elements; of a number and NaN the number."""
+
+    def fmin(self, other: Operand) -> Tensor:
+        """The smaller elements; of a number and NaN the number."""
 
     def fmod(self, other: Operand) -> Tensor:
         """Remainder of the division, with the sign of `input`."""
@@ -356,8 +500,17 @@ class Methods:
     def frac_(self) -> Self:
         """The elements less their whole part. In place."""
 
+    def frexp(self) -> return_types.frexp:
+        """Fractions from one half to one, and exponents of two."""
+
     def gather(self, dim: _int, index: Tensor, *, sparse_grad: _bool = False) -> Tensor:
         """Elements at positions along an axis."""
+
+    def gcd(self, other: Tensor) -> Tensor:
+        """Greatest common divisors."""
+
+    def gcd_(self, other: Tensor) -> Self:
+        """Greatest common divisors. In place."""
 
     def ge(self, other: Operand) -> Tensor:
         """Whether elements of `input` are greater or equal."""
@@ -395,6 +548,15 @@ class Methods:
     def hard_swish(self) -> Tensor:
         """`input * min(max(input + 3, 0), 6) / 6`"""
 
+    def hardshrink(self, lambd: _float = 0.5) -> Tensor:
+        """0 for small elements."""
+
+    def heaviside(self, values: Tensor) -> Tensor:
+        """0 below zero, 1 above, `values` at zero."""
+
+    def heaviside_(self, values: Tensor) -> Self:
+        """0 below zero, 1 above, `values` at zero. In place."""
+
     def histc(self, bins: _int = 100, min: _float = 0, max: _float = 0) -> Tensor:
         """How many elements lie in each of equal parts of a range."""
 
@@ -406,6 +568,18 @@ class Methods:
     def hsplit(self, *indices: _int) -> tuple[Tensor, ...]: ...
     @overload
     def hsplit(self, indices: Sequence[_int]) -> tuple[Tensor, ...]: ...
+    def hypot(self, other: Operand) -> Tensor:
+        """`sqrt(input ** 2 + other ** 2)`"""
+
+    def hypot_(self, other: Operand) -> Self:
+        """`sqrt(input ** 2 + other ** 2)` In place."""
+
+    def i0(self) -> Tensor:
+        """Modified Bessel function of the first kind of order 0."""
+
+    def i0_(self) -> Self:
+        """Modified Bessel function of the first kind of order 0. In place."""
+
     def index_add(self, dim: _int, index: Tensor, source: Tensor, *, alpha: Number | Tensor = 1) -> Tensor:
         """With slices added at positions of an axis."""
 
@@ -446,6 +620,12 @@ class Methods:
     def inner(self, other: Tensor) -> Tensor:
         """Sums of products over the last axes."""
 
+    def is_nonzero(self) -> _bool:
+        """Whether the only element is not zero."""
+
+    def isclose(self, other: Tensor, rtol: _float = 1e-05, atol: _float = 1e-08, equal_nan: _bool = False) -> Tensor:
+        """Whether elements are equal to within `atol + rtol * |other|`."""
+
     def isfinite(self) -> Tensor:
         """Whether elements are neither infinite nor NaN."""
 
@@ -461,17 +641,38 @@ class Methods:
     def isposinf(self) -> Tensor:
         """Whether elements are plus infinity."""
 
+    def isreal(self) -> Tensor:
+        """Whether elements are real: all are."""
+
     def kron(self, other: Tensor) -> Tensor:
         """Every element of one times all of the other."""
 
     def kthvalue(self, k: _int, dim: _int = -1, keepdim: _bool = False) -> return_types.kthvalue:
         """The k-th smallest element along an axis, and where it is."""
 
+    def lcm(self, other: Tensor) -> Tensor:
+        """Least common multiples."""
+
+    def lcm_(self, other: Tensor) -> Self:
+        """Least common multiples. In place."""
+
+    def ldexp(self, other: Operand) -> Tensor:
+        """`input * 2 ** other`"""
+
+    def ldexp_(self, other: Operand) -> Self:
+        """`input * 2 ** other` In place."""
+
     def le(self, other: Operand) -> Tensor:
         """Whether elements of `input` are less or equal."""
 
     def le_(self, other: Operand) -> Self:
         """Whether elements of `input` are less or equal. In place."""
+
+    def lerp(self, end: Tensor, weight: Operand) -> Tensor:
+        """`input + weight * (end - input)`"""
+
+    def lerp_(self, end: Tensor, weight: Operand) -> Self:
+        """`input + weight * (end - input)` In place."""
 
     def less(self, other: Operand) -> Tensor:
         """Whether elements of `input` are less."""
@@ -484,6 +685,12 @@ class Methods:
 
     def less_equal_(self, other: Operand) -> Self:
         """Whether elements of `input` are less or equal. In place."""
+
+    def lgamma(self) -> Tensor:
+        """Logarithm of the absolute value of the gamma function."""
+
+    def lgamma_(self) -> Self:
+        """Logarithm of the absolute value of the gamma function. In place."""
 
     def log(self) -> Tensor:
         """Natural logarithm."""
@@ -512,6 +719,12 @@ class Methods:
     def log_softmax(self, dim: _int, dtype: DType | None = None) -> Tensor:
         """Logarithm of softmax."""
 
+    def logaddexp(self, other: Operand) -> Tensor:
+        """`log(exp(input) + exp(other))`"""
+
+    def logdet(self) -> Tensor:
+        """Logarithm of the determinants of matrices."""
+
     def logical_and(self, other: Operand) -> Tensor:
         """Whether both are not zero."""
 
@@ -535,6 +748,15 @@ class Methods:
 
     def logical_xor_(self, other: Operand) -> Self:
         """Whether exactly one is not zero. In place."""
+
+    def logit(self, eps: _float | None = None) -> Tensor:
+        """`log(input / (1 - input))`, with `input` brought between `eps` and `1 - eps` where given."""
+
+    def logit_(self, eps: _float | None = None) -> Self:
+        """`log(input / (1 - input))`, with `input` brought between `eps` and `1 - eps` where given. In place."""
+
+    def logsumexp(self, dim: _int | Sequence[_int], keepdim: _bool = False) -> Tensor:
+        """Logarithm of the sum of exponentials over axes."""
 
     def lt(self, other: Operand) -> Tensor:
         """Whether elements of `input` are less."""
@@ -571,6 +793,9 @@ class Methods:
     def maximum(self, other: Operand) -> Tensor:
         """The larger elements; NaN where either is."""
 
+    def maximum_(self, other: Operand) -> Self:
+        """The larger elements; NaN where either is. In place."""
+
     def mean(
         self, dim: _int | Sequence[_int] | None = None, keepdim: _bool = False, *, dtype: DType | None = None
     ) -> Tensor:
@@ -586,6 +811,9 @@ class Methods:
     def min(self, other: Tensor) -> Tensor: ...
     def minimum(self, other: Operand) -> Tensor:
         """The smaller elements; NaN where either is."""
+
+    def minimum_(self, other: Operand) -> Self:
+        """The smaller elements; NaN where either is. In place."""
 
     def mish(self) -> Tensor:
         """`input * tanh(softplus(input))`"""
@@ -617,6 +845,37 @@ class Methods:
     def mv(self, vec: Tensor) -> Tensor:
         """Product of a matrix and a vector."""
 
+    def nan_to_num(
+        self, nan: _float | None = None, posinf: _float | None = None, neginf: _float | None = None
+    ) -> Tensor:
+        """NaN and infinities replaced by numbers: zero and the ends of the type when not given."""
+
+    def nan_to_num_(
+        self, nan: _float | None = None, posinf: _float | None = None, neginf: _float | None = None
+    ) -> Self:
+        """NaN and infinities replaced by numbers: zero and the ends of the type when not given. In place."""
+
+    def nanmean(
+        self, dim: _int | Sequence[_int] | None = None, keepdim: _bool = False, *, dtype: DType | None = None
+    ) -> Tensor:
+        """Mean over axes of the elements that are not NaN."""
+
+    @overload
+    def nanmedian(self) -> Tensor:
+        """The lower median of the elements that are not NaN."""
+
+    @overload
+    def nanmedian(self, dim: _int, keepdim: _bool = False) -> return_types.nanmedian: ...
+    def nanquantile(
+        self, q: Operand, dim: _int | None = None, keepdim: _bool = False, *, interpolation: str = "linear"
+    ) -> Tensor:
+        """Quantiles of the elements that are not NaN."""
+
+    def nansum(
+        self, dim: _int | Sequence[_int] | None = None, keepdim: _bool = False, *, dtype: DType | None = None
+    ) -> Tensor:
+        """Sum over axes, NaN counting as zero."""
+
     @overload
     def narrow(self, dim: _int, start: _int, length: _int) -> Tensor:
         """Some elements of one axis; a view."""
@@ -640,6 +899,12 @@ class Methods:
 
     def negative_(self) -> Self:
         """`-input` In place."""
+
+    def nextafter(self, other: Tensor) -> Tensor:
+        """The next numbers towards others."""
+
+    def nextafter_(self, other: Tensor) -> Self:
+        """The next numbers towards others. In place."""
 
     def nonzero(self, *, as_tuple: _bool = False) -> Tensor:
         """Positions of the elements that are not zero."""
@@ -671,11 +936,28 @@ class Methods:
     def pow_(self, exponent: Operand) -> Self:
         """`input ** exponent` In place."""
 
+    def prelu(self, weight: Tensor) -> Tensor:
+        """Negative elements times learned slopes."""
+
+    @overload
+    def prod(self, *, dtype: DType | None = None) -> Tensor:
+        """Product of all elements. Integers give int64."""
+
+    @overload
+    def prod(self, dim: _int, keepdim: _bool = False, *, dtype: DType | None = None) -> Tensor: ...
     def put(self, index: Tensor, source: Tensor, accumulate: _bool = False) -> Tensor:
         """With values at positions of all elements in a row."""
 
     def put_(self, index: Tensor, source: Tensor, accumulate: _bool = False) -> Self:
         """With values at positions of all elements in a row. In place."""
+
+    def quantile(
+        self, q: Operand, dim: _int | None = None, keepdim: _bool = False, *, interpolation: str = "linear"
+    ) -> Tensor:
+        """Quantiles of all elements or along an axis."""
+
+    def rad2deg(self) -> Tensor:
+        """Radians as degrees."""
 
     def ravel(self) -> Tensor:
         """All elements as a vector."""
@@ -724,11 +1006,23 @@ class Methods:
     def reshape_as(self, other: Tensor) -> Tensor:
         """In the shape of another tensor."""
 
+    def resolve_conj(self) -> Tensor:
+        """The tensor with conjugation carried out: the tensor itself."""
+
+    def resolve_neg(self) -> Tensor:
+        """The tensor with negation carried out: the tensor itself."""
+
     def roll(self, shifts: _int | Sequence[_int], dims: _int | Sequence[_int] = ()) -> Tensor:
         """Elements moved along axes, round the end."""
 
     def rot90(self, k: _int = 1, dims: Sequence[_int] = (0, 1)) -> Tensor:
         """Turned by quarters in a plane."""
+
+    def round(self, *, decimals: _int = 0) -> Tensor:
+        """The nearest whole numbers, or numbers of so many digits; the even one of two."""
+
+    def round_(self, *, decimals: _int = 0) -> Self:
+        """The nearest whole numbers, or numbers of so many digits; the even one of two. In place."""
 
     def rsqrt(self) -> Tensor:
         """Reciprocal of the square root."""
@@ -796,6 +1090,9 @@ class Methods:
     def sign_(self) -> Self:
         """1, 0 or -1 by the sign of the elements. In place."""
 
+    def signbit(self) -> Tensor:
+        """Whether elements have a minus sign."""
+
     def silu(self) -> Tensor:
         """`input * sigmoid(input)`"""
 
@@ -804,6 +1101,12 @@ class Methods:
 
     def sin_(self) -> Self:
         """Sine. In place."""
+
+    def sinc(self) -> Tensor:
+        """`sin(pi input) / (pi input)`, 1 at zero."""
+
+    def sinc_(self) -> Self:
+        """`sin(pi input) / (pi input)`, 1 at zero. In place."""
 
     def sinh(self) -> Tensor:
         """Hyperbolic sine."""
@@ -854,6 +1157,25 @@ class Methods:
     def squeeze(self, *dim: _int) -> Tensor: ...
     @overload
     def squeeze(self, dim: Sequence[_int]) -> Tensor: ...
+    def squeeze_all(self) -> Tensor:
+        """Without axes of size 1; a view."""
+
+    @overload
+    def std(self, *dim: _int, correction: Number | Tensor | None = 1, keepdim: _bool = False) -> Tensor:
+        """Standard deviation over axes; over all when none is given."""
+
+    @overload
+    def std(
+        self,
+        dim: _int | Sequence[_int] | None = None,
+        *,
+        correction: Number | Tensor | None = 1,
+        keepdim: _bool = False,
+    ) -> Tensor: ...
+    @overload
+    def std(self, dim: _int | Sequence[_int] | None, unbiased: _bool = True, keepdim: _bool = False) -> Tensor: ...
+    @overload
+    def std(self, unbiased: _bool) -> Tensor: ...
     def sub(self, other: Operand, *, alpha: Number | Tensor = 1) -> Tensor:
         """`input - alpha * other`"""
 
@@ -874,14 +1196,8 @@ class Methods:
     def swapaxes(self, axis0: _int, axis1: _int) -> Tensor:
         """Two axes exchanged; a view."""
 
-    def swapaxes_(self, axis0: _int, axis1: _int) -> Self:
-        """Two axes exchanged; a view. In place."""
-
     def swapdims(self, dim0: _int, dim1: _int) -> Tensor:
         """Two axes exchanged; a view."""
-
-    def swapdims_(self, dim0: _int, dim1: _int) -> Self:
-        """Two axes exchanged; a view. In place."""
 
     def t(self) -> Tensor:
         """Rows and columns exchanged; a view."""
@@ -931,9 +1247,6 @@ class Methods:
     def transpose(self, dim0: _int, dim1: _int) -> Tensor:
         """Two axes exchanged; a view."""
 
-    def transpose_(self, dim0: _int, dim1: _int) -> Self:
-        """Two axes exchanged; a view. In place."""
-
     def tril(self, diagonal: _int = 0) -> Tensor:
         """Lower triangles, the rest zero."""
 
@@ -980,6 +1293,22 @@ class Methods:
     def unsqueeze(self, dim: _int) -> Tensor:
         """With an axis of size 1; a view."""
 
+    @overload
+    def var(self, *dim: _int, correction: Number | Tensor | None = 1, keepdim: _bool = False) -> Tensor:
+        """Variance over axes; over all when none is given."""
+
+    @overload
+    def var(
+        self,
+        dim: _int | Sequence[_int] | None = None,
+        *,
+        correction: Number | Tensor | None = 1,
+        keepdim: _bool = False,
+    ) -> Tensor: ...
+    @overload
+    def var(self, dim: _int | Sequence[_int] | None, unbiased: _bool = True, keepdim: _bool = False) -> Tensor: ...
+    @overload
+    def var(self, unbiased: _bool) -> Tensor: ...
     def vdot(self, other: Tensor) -> Tensor:
         """Sum of products of two vectors."""
 
@@ -1004,3 +1333,9 @@ class Methods:
     def vsplit(self, indices: Sequence[_int]) -> tuple[Tensor, ...]: ...
     def where(self, condition: Tensor, other: Operand) -> Tensor:
         """Elements of `input` where `condition` holds, else of `other`."""
+
+    def xlogy(self, other: Operand) -> Tensor:
+        """`input * log(other)`, zero where `input` is."""
+
+    def xlogy_(self, other: Operand) -> Self:
+        """`input * log(other)`, zero where `input` is. In place."""

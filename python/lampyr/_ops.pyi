@@ -300,6 +300,12 @@ def tile(x: Tensor, /, *, repeats: Sequence[int]) -> Tensor:
     """A tensor repeated along its axes."""
 def pad(x: Tensor, y: Tensor = ..., /, *, begins: Sequence[int], ends: Sequence[int], mode: str = "constant") -> Tensor:
     """A tensor with elements put around it."""
+def unfold(x: Tensor, /, *, axis: int, size: int, step: int) -> Tensor:
+    """Sliding windows along an axis, without a copy."""
+def diagonal(x: Tensor, /, *, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """Diagonals over two axes, without a copy."""
+def as_strided(x: Tensor, /, *, size: Sequence[int], stride: Sequence[int], offset: int = 0) -> Tensor:
+    """Other sizes and strides over the elements of a tensor, without a copy."""
 def gather(x: Tensor, y: Tensor, /, *, axis: int = 0) -> Tensor:
     """Slices picked by their numbers along an axis."""
 def index_add(x: Tensor, y: Tensor, /, *, shape: Sequence[int], axis: int = 0) -> Tensor:
@@ -340,3 +346,7 @@ def random_uniform(x: Tensor, /, *, shape: Sequence[int], dtype: dtype = float32
     """Uniform random numbers from 0 (included) to 1 (excluded)."""
 def random_normal(x: Tensor, /, *, shape: Sequence[int], dtype: dtype = float32) -> Tensor:
     """Normal random numbers of mean 0 and variance 1."""
+def adam_step(*inputs: Tensor, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0, amsgrad: bool = False, maximize: bool = False) -> Tensor | tuple[Tensor, ...]:
+    """A parameter and its moments after one step of Adam or AdamW."""
+def sgd_step(*inputs: Tensor, momentum: float = 0.0, dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False, maximize: bool = False, first: bool = False) -> Tensor | tuple[Tensor, ...]:
+    """A parameter and its momentum after one step of gradient descent."""

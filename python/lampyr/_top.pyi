@@ -18,19 +18,28 @@ __all__ = [
     "absolute",
     "acos",
     "acosh",
+    "adaptive_avg_pool1d",
     "add",
     "addbmm",
+    "addcdiv",
+    "addcmul",
     "addmm",
     "addmv",
     "addr",
     "adjoint",
+    "all",
+    "allclose",
     "amax",
     "amin",
+    "aminmax",
+    "angle",
+    "any",
     "arccos",
     "arccosh",
     "arcsin",
     "arcsinh",
     "arctan",
+    "arctan2",
     "arctanh",
     "argmax",
     "argmin",
@@ -40,10 +49,12 @@ __all__ = [
     "asin",
     "asinh",
     "atan",
+    "atan2",
     "atanh",
     "atleast_1d",
     "atleast_2d",
     "atleast_3d",
+    "avg_pool1d",
     "baddbmm",
     "bincount",
     "bitwise_and",
@@ -64,24 +75,43 @@ __all__ = [
     "chain_matmul",
     "channel_shuffle",
     "chunk",
+    "clamp",
+    "clamp_max",
+    "clamp_min",
+    "clip",
     "column_stack",
     "combinations",
     "concat",
     "concatenate",
+    "conj",
+    "conj_physical",
+    "contiguous",
     "conv1d",
     "conv2d",
     "conv3d",
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "copysign",
+    "corrcoef",
     "cos",
     "cosh",
     "cosine_similarity",
+    "count_nonzero",
+    "cov",
     "cross",
+    "cummax",
+    "cummin",
+    "cumprod",
+    "cumsum",
+    "deg2rad",
+    "detach",
     "diag",
     "diag_embed",
     "diagflat",
     "diagonal",
+    "diff",
+    "digamma",
     "div",
     "divide",
     "dot",
@@ -89,7 +119,10 @@ __all__ = [
     "dstack",
     "einsum",
     "eq",
+    "equal",
     "erf",
+    "erfc",
+    "erfinv",
     "exp",
     "exp2",
     "expand",
@@ -100,11 +133,16 @@ __all__ = [
     "flip",
     "fliplr",
     "flipud",
+    "float_power",
     "floor",
     "floor_divide",
+    "fmax",
+    "fmin",
     "fmod",
     "frac",
+    "frexp",
     "gather",
+    "gcd",
     "ge",
     "gelu",
     "ger",
@@ -113,9 +151,13 @@ __all__ = [
     "gt",
     "hard_sigmoid",
     "hard_swish",
+    "hardshrink",
+    "heaviside",
     "histc",
     "hsplit",
     "hstack",
+    "hypot",
+    "i0",
     "index_add",
     "index_copy",
     "index_fill",
@@ -124,26 +166,40 @@ __all__ = [
     "index_reduce",
     "index_select",
     "inner",
+    "is_conj",
+    "is_neg",
+    "is_nonzero",
+    "is_same_size",
+    "isclose",
     "isfinite",
     "isin",
     "isinf",
     "isnan",
     "isneginf",
     "isposinf",
+    "isreal",
     "kron",
     "kthvalue",
+    "lcm",
+    "ldexp",
     "le",
+    "lerp",
     "less",
     "less_equal",
+    "lgamma",
     "log",
     "log10",
     "log1p",
     "log2",
     "log_softmax",
+    "logaddexp",
+    "logdet",
     "logical_and",
     "logical_not",
     "logical_or",
     "logical_xor",
+    "logit",
+    "logsumexp",
     "lt",
     "masked_fill",
     "masked_scatter",
@@ -163,10 +219,16 @@ __all__ = [
     "mul",
     "multiply",
     "mv",
+    "nan_to_num",
+    "nanmean",
+    "nanmedian",
+    "nanquantile",
+    "nansum",
     "narrow",
     "ne",
     "neg",
     "negative",
+    "nextafter",
     "nonzero",
     "not_equal",
     "outer",
@@ -178,8 +240,13 @@ __all__ = [
     "pixel_unshuffle",
     "positive",
     "pow",
+    "prelu",
+    "prod",
     "put",
+    "quantile",
+    "rad2deg",
     "ravel",
+    "real",
     "reciprocal",
     "relu",
     "relu6",
@@ -187,8 +254,11 @@ __all__ = [
     "repeat",
     "repeat_interleave",
     "reshape",
+    "resolve_conj",
+    "resolve_neg",
     "roll",
     "rot90",
+    "round",
     "row_stack",
     "rsqrt",
     "rsub",
@@ -202,8 +272,10 @@ __all__ = [
     "sgn",
     "sigmoid",
     "sign",
+    "signbit",
     "silu",
     "sin",
+    "sinc",
     "sinh",
     "softmax",
     "softplus",
@@ -213,7 +285,10 @@ __all__ = [
     "sqrt",
     "square",
     "squeeze",
+    "squeeze_all",
     "stack",
+    "std",
+    "std_mean",
     "sub",
     "subtract",
     "sum",
@@ -241,11 +316,14 @@ __all__ = [
     "unique",
     "unique_consecutive",
     "unsqueeze",
+    "var",
+    "var_mean",
     "vdot",
     "view",
     "vsplit",
     "vstack",
     "where",
+    "xlogy",
 ]
 
 def abs(input: Tensor, *, out: Tensor | None = None) -> Tensor:
@@ -260,6 +338,9 @@ def acos(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def acosh(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Inverse hyperbolic cosine."""
 
+def adaptive_avg_pool1d(input: Tensor, output_size: _int | Sequence[_int | None] | None) -> Tensor:
+    """Means of as many windows as asked for."""
+
 def add(input: Operand, other: Operand, *, alpha: Number | Tensor = 1, out: Tensor | None = None) -> Tensor:
     """`input + alpha * other`"""
 
@@ -273,6 +354,16 @@ def addbmm(
     out: Tensor | None = None,
 ) -> Tensor:
     """`beta * input + alpha * sum(batch1 @ batch2)`"""
+
+def addcdiv(
+    input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number | Tensor = 1, out: Tensor | None = None
+) -> Tensor:
+    """`input + value * tensor1 / tensor2`"""
+
+def addcmul(
+    input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number | Tensor = 1, out: Tensor | None = None
+) -> Tensor:
+    """`input + value * tensor1 * tensor2`"""
 
 def addmm(
     input: Tensor,
@@ -310,6 +401,16 @@ def addr(
 def adjoint(input: Tensor) -> Tensor:
     """The last two axes exchanged; a view."""
 
+def all(
+    input: Tensor, dim: _int | Sequence[_int] | None = None, keepdim: _bool = False, *, out: Tensor | None = None
+) -> Tensor:
+    """Whether all elements are not zero, of all or over axes."""
+
+def allclose(
+    input: Tensor, other: Tensor, rtol: _float = 1e-05, atol: _float = 1e-08, equal_nan: _bool = False
+) -> _bool:
+    """Whether all elements are equal to within `atol + rtol * |other|`."""
+
 def amax(
     input: Tensor, dim: _int | Sequence[_int] = (), keepdim: _bool = False, *, out: Tensor | None = None
 ) -> Tensor:
@@ -319,6 +420,19 @@ def amin(
     input: Tensor, dim: _int | Sequence[_int] = (), keepdim: _bool = False, *, out: Tensor | None = None
 ) -> Tensor:
     """Smallest elements over axes; over all when none is given. Equal ones share the gradient."""
+
+def aminmax(
+    input: Tensor, *, dim: _int | None = None, keepdim: _bool = False, out: Sequence[Tensor] | None = None
+) -> return_types.aminmax:
+    """The smallest and the largest elements, of all or along an axis."""
+
+def angle(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Angles of numbers: pi below zero, else 0."""
+
+def any(
+    input: Tensor, dim: _int | Sequence[_int] | None = None, keepdim: _bool = False, *, out: Tensor | None = None
+) -> Tensor:
+    """Whether any element is not zero, of all or over axes."""
 
 def arccos(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Inverse cosine."""
@@ -334,6 +448,9 @@ def arcsinh(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 def arctan(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Inverse tangent."""
+
+def arctan2(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
+    """Angle of the point `(other, input)`, in radians from minus to plus pi."""
 
 def arctanh(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Inverse hyperbolic tangent."""
@@ -364,6 +481,9 @@ def asinh(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def atan(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Inverse tangent."""
 
+def atan2(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
+    """Angle of the point `(other, input)`, in radians from minus to plus pi."""
+
 def atanh(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Inverse hyperbolic tangent."""
 
@@ -391,6 +511,16 @@ def atleast_3d(input: Tensor) -> Tensor:
 def atleast_3d(*tensors: Tensor) -> tuple[Tensor, ...]: ...
 @overload
 def atleast_3d(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]: ...
+def avg_pool1d(
+    input: Tensor,
+    kernel_size: _int | Sequence[_int],
+    stride: _int | Sequence[_int] | None = None,
+    padding: _int | Sequence[_int] = 0,
+    ceil_mode: _bool = False,
+    count_include_pad: _bool = True,
+) -> Tensor:
+    """Means of windows."""
+
 def baddbmm(
     input: Tensor,
     batch1: Tensor,
@@ -473,6 +603,20 @@ def channel_shuffle(input: Tensor, groups: _int) -> Tensor:
 def chunk(input: Tensor, chunks: _int, dim: _int = 0) -> tuple[Tensor, ...]:
     """So many parts along an axis; views."""
 
+def clamp(
+    input: Tensor, min: Operand | None = None, max: Operand | None = None, *, out: Tensor | None = None
+) -> Tensor:
+    """Elements brought between two bounds, numbers or tensors; NaN stays."""
+
+def clamp_max(input: Tensor, max: Operand, *, out: Tensor | None = None) -> Tensor:
+    """Elements, at most `max`."""
+
+def clamp_min(input: Tensor, min: Operand, *, out: Tensor | None = None) -> Tensor:
+    """Elements, at least `min`."""
+
+def clip(input: Tensor, min: Operand | None = None, max: Operand | None = None, *, out: Tensor | None = None) -> Tensor:
+    """Elements brought between two bounds, numbers or tensors; NaN stays."""
+
 def column_stack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Tensors side by side, vectors as columns."""
 
@@ -484,6 +628,15 @@ def concat(tensors: Sequence[Tensor], dim: _int = 0, *, out: Tensor | None = Non
 
 def concatenate(tensors: Sequence[Tensor], dim: _int = 0, *, out: Tensor | None = None) -> Tensor:
     """Tensors one after another along an axis."""
+
+def conj(input: Tensor) -> Tensor:
+    """The conjugate: of real numbers the tensor itself."""
+
+def conj_physical(input: Tensor) -> Tensor:
+    """The conjugate: of real numbers the tensor itself."""
+
+def contiguous(input: Tensor) -> Tensor:
+    """The tensor, or a row-major copy of it."""
 
 @overload
 def conv1d(
@@ -587,6 +740,12 @@ def conv_transpose3d(
 ) -> Tensor:
     """Transposed convolution over 3 spatial axes."""
 
+def copysign(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
+    """The size of `input` with the sign of `other`."""
+
+def corrcoef(input: Tensor) -> Tensor:
+    """Correlation of the rows."""
+
 def cos(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Cosine."""
 
@@ -596,8 +755,34 @@ def cosh(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: _int = 1, eps: _float = 1e-8) -> Tensor:
     """Cosine of the angle between vectors."""
 
+def count_nonzero(input: Tensor, dim: _int | Sequence[_int] | None = None) -> Tensor:
+    """How many elements are not zero, of all or over axes."""
+
+def cov(
+    input: Tensor, *, correction: _int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None
+) -> Tensor:
+    """Covariance of the rows."""
+
 def cross(input: Tensor, other: Tensor, dim: _int | None = None, *, out: Tensor | None = None) -> Tensor:
     """Cross products of vectors of three elements."""
+
+def cummax(input: Tensor, dim: _int, *, out: Sequence[Tensor] | None = None) -> return_types.cummax:
+    """The largest elements so far along an axis, and their positions."""
+
+def cummin(input: Tensor, dim: _int, *, out: Sequence[Tensor] | None = None) -> return_types.cummin:
+    """The smallest elements so far along an axis, and their positions."""
+
+def cumprod(input: Tensor, dim: _int, *, dtype: DType | None = None, out: Tensor | None = None) -> Tensor:
+    """Running products along an axis. Integers give int64."""
+
+def cumsum(input: Tensor, dim: _int, *, dtype: DType | None = None, out: Tensor | None = None) -> Tensor:
+    """Running sums along an axis. Integers give int64."""
+
+def deg2rad(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Degrees as radians."""
+
+def detach(input: Tensor) -> Tensor:
+    """The same memory without history."""
 
 def diag(input: Tensor, diagonal: _int = 0, *, out: Tensor | None = None) -> Tensor:
     """A matrix of a diagonal, or the diagonal of a matrix."""
@@ -610,6 +795,20 @@ def diagflat(input: Tensor, offset: _int = 0) -> Tensor:
 
 def diagonal(input: Tensor, offset: _int = 0, dim1: _int = 0, dim2: _int = 1) -> Tensor:
     """The diagonal of two axes as the last axis; a view."""
+
+def diff(
+    input: Tensor,
+    n: _int = 1,
+    dim: _int = -1,
+    prepend: Tensor | None = None,
+    append: Tensor | None = None,
+    *,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Differences of neighbours along an axis."""
+
+def digamma(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Derivative of the logarithm of the gamma function."""
 
 def div(input: Operand, other: Operand, *, rounding_mode: str | None = None, out: Tensor | None = None) -> Tensor:
     """`input / other`; integers give floats unless the quotient is rounded (`floor` or `trunc`)."""
@@ -642,8 +841,17 @@ def einsum(equation: str, op0: Tensor, op1: Tensor, op2: Tensor) -> Tensor: ...
 def eq(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Whether elements are equal."""
 
+def equal(input: Tensor, other: Tensor) -> _bool:
+    """Whether the shapes and all elements are equal."""
+
 def erf(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Gauss error function."""
+
+def erfc(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Complementary error function."""
+
+def erfinv(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Inverse of the error function."""
 
 def exp(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """`e` to the power of the elements."""
@@ -675,11 +883,20 @@ def fliplr(input: Tensor) -> Tensor:
 def flipud(input: Tensor) -> Tensor:
     """Rows in reverse order."""
 
+def float_power(input: Operand, exponent: Operand, *, out: Tensor | None = None) -> Tensor:
+    """`input ** exponent` in float64."""
+
 def floor(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The largest whole numbers that are not above the elements."""
 
 def floor_divide(input: Operand, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """`input / other`, rounded down."""
+
+def fmax(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
+    """The larger elements; of a number and NaN the number."""
+
+def fmin(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
+    """The smaller elements; of a number and NaN the number."""
 
 def fmod(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Remainder of the division, with the sign of `input`."""
@@ -687,13 +904,19 @@ def fmod(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
 def frac(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The elements less their whole part."""
 
+def frexp(input: Tensor, *, out: Sequence[Tensor] | None = None) -> return_types.frexp:
+    """Fractions from one half to one, and exponents of two."""
+
 def gather(input: Tensor, dim: _int, index: Tensor, *, sparse_grad: _bool = False, out: Tensor | None = None) -> Tensor:
     """Elements at positions along an axis."""
+
+def gcd(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Greatest common divisors."""
 
 def ge(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Whether elements of `input` are greater or equal."""
 
-def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
+def gelu(input: Tensor, *, approximate: str = "none", out: Tensor | None = None) -> Tensor:
     """Gaussian error linear unit."""
 
 def ger(input: Tensor, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
@@ -714,6 +937,12 @@ def hard_sigmoid(input: Tensor) -> Tensor:
 def hard_swish(input: Tensor) -> Tensor:
     """`input * min(max(input + 3, 0), 6) / 6`"""
 
+def hardshrink(input: Tensor, lambd: _float = 0.5, *, out: Tensor | None = None) -> Tensor:
+    """0 for small elements."""
+
+def heaviside(input: Tensor, values: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """0 below zero, 1 above, `values` at zero."""
+
 def histc(input: Tensor, bins: _int = 100, min: _float = 0, max: _float = 0, *, out: Tensor | None = None) -> Tensor:
     """How many elements lie in each of equal parts of a range."""
 
@@ -726,10 +955,18 @@ def hsplit(input: Tensor, indices: Sequence[_int]) -> tuple[Tensor, ...]: ...
 def hstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Tensors side by side."""
 
-def index_add(input: Tensor, dim: _int, index: Tensor, source: Tensor, *, alpha: Number | Tensor = 1) -> Tensor:
+def hypot(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
+    """`sqrt(input ** 2 + other ** 2)`"""
+
+def i0(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Modified Bessel function of the first kind of order 0."""
+
+def index_add(
+    input: Tensor, dim: _int, index: Tensor, source: Tensor, *, alpha: Number | Tensor = 1, out: Tensor | None = None
+) -> Tensor:
     """With slices added at positions of an axis."""
 
-def index_copy(input: Tensor, dim: _int, index: Tensor, source: Tensor) -> Tensor:
+def index_copy(input: Tensor, dim: _int, index: Tensor, source: Tensor, *, out: Tensor | None = None) -> Tensor:
     """With slices at positions of an axis."""
 
 def index_fill(input: Tensor, dim: _int, index: Tensor, value: Operand) -> Tensor:
@@ -742,7 +979,14 @@ def index_put_(input: Tensor, indices: Sequence[Tensor | None], values: Tensor, 
     """With values where an index points. In place."""
 
 def index_reduce(
-    input: Tensor, dim: _int, index: Tensor, source: Tensor, reduce: str, *, include_self: _bool = True
+    input: Tensor,
+    dim: _int,
+    index: Tensor,
+    source: Tensor,
+    reduce: str,
+    *,
+    include_self: _bool = True,
+    out: Tensor | None = None,
 ) -> Tensor:
     """With slices combined at positions of an axis."""
 
@@ -751,6 +995,23 @@ def index_select(input: Tensor, dim: _int, index: Tensor, *, out: Tensor | None 
 
 def inner(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Sums of products over the last axes."""
+
+def is_conj(input: Tensor) -> _bool:
+    """Whether the tensor waits for its conjugation: none does."""
+
+def is_neg(input: Tensor) -> _bool:
+    """Whether the tensor waits for its negation: none does."""
+
+def is_nonzero(input: Tensor) -> _bool:
+    """Whether the only element is not zero."""
+
+def is_same_size(input: Tensor, other: Tensor) -> _bool:
+    """Whether the shapes are equal."""
+
+def isclose(
+    input: Tensor, other: Tensor, rtol: _float = 1e-05, atol: _float = 1e-08, equal_nan: _bool = False
+) -> Tensor:
+    """Whether elements are equal to within `atol + rtol * |other|`."""
 
 def isfinite(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Whether elements are neither infinite nor NaN."""
@@ -777,6 +1038,9 @@ def isneginf(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def isposinf(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Whether elements are plus infinity."""
 
+def isreal(input: Tensor) -> Tensor:
+    """Whether elements are real: all are."""
+
 def kron(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Every element of one times all of the other."""
 
@@ -785,14 +1049,26 @@ def kthvalue(
 ) -> return_types.kthvalue:
     """The k-th smallest element along an axis, and where it is."""
 
+def lcm(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Least common multiples."""
+
+def ldexp(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
+    """`input * 2 ** other`"""
+
 def le(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Whether elements of `input` are less or equal."""
+
+def lerp(input: Tensor, end: Tensor, weight: Operand, *, out: Tensor | None = None) -> Tensor:
+    """`input + weight * (end - input)`"""
 
 def less(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Whether elements of `input` are less."""
 
 def less_equal(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Whether elements of `input` are less or equal."""
+
+def lgamma(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Logarithm of the absolute value of the gamma function."""
 
 def log(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Natural logarithm."""
@@ -806,8 +1082,14 @@ def log1p(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def log2(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Logarithm to base 2."""
 
-def log_softmax(input: Tensor, dim: _int, dtype: DType | None = None) -> Tensor:
+def log_softmax(input: Tensor, dim: _int, dtype: DType | None = None, *, out: Tensor | None = None) -> Tensor:
     """Logarithm of softmax."""
+
+def logaddexp(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
+    """`log(exp(input) + exp(other))`"""
+
+def logdet(input: Tensor) -> Tensor:
+    """Logarithm of the determinants of matrices."""
 
 def logical_and(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Whether both are not zero."""
@@ -820,6 +1102,14 @@ def logical_or(input: Tensor, other: Operand, *, out: Tensor | None = None) -> T
 
 def logical_xor(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Whether exactly one is not zero."""
+
+def logit(input: Tensor, eps: _float | None = None, *, out: Tensor | None = None) -> Tensor:
+    """`log(input / (1 - input))`, with `input` brought between `eps` and `1 - eps` where given."""
+
+def logsumexp(
+    input: Tensor, dim: _int | Sequence[_int], keepdim: _bool = False, *, out: Tensor | None = None
+) -> Tensor:
+    """Logarithm of the sum of exponentials over axes."""
 
 def lt(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Whether elements of `input` are less."""
@@ -902,6 +1192,55 @@ def multiply(input: Operand, other: Operand, *, out: Tensor | None = None) -> Te
 def mv(input: Tensor, vec: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Product of a matrix and a vector."""
 
+def nan_to_num(
+    input: Tensor,
+    nan: _float | None = None,
+    posinf: _float | None = None,
+    neginf: _float | None = None,
+    *,
+    out: Tensor | None = None,
+) -> Tensor:
+    """NaN and infinities replaced by numbers: zero and the ends of the type when not given."""
+
+def nanmean(
+    input: Tensor,
+    dim: _int | Sequence[_int] | None = None,
+    keepdim: _bool = False,
+    *,
+    dtype: DType | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Mean over axes of the elements that are not NaN."""
+
+@overload
+def nanmedian(input: Tensor) -> Tensor:
+    """The lower median of the elements that are not NaN."""
+
+@overload
+def nanmedian(
+    input: Tensor, dim: _int, keepdim: _bool = False, *, out: Sequence[Tensor] | None = None
+) -> return_types.nanmedian: ...
+def nanquantile(
+    input: Tensor,
+    q: Operand,
+    dim: _int | None = None,
+    keepdim: _bool = False,
+    *,
+    interpolation: str = "linear",
+    out: Tensor | None = None,
+) -> Tensor:
+    """Quantiles of the elements that are not NaN."""
+
+def nansum(
+    input: Tensor,
+    dim: _int | Sequence[_int] | None = None,
+    keepdim: _bool = False,
+    *,
+    dtype: DType | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Sum over axes, NaN counting as zero."""
+
 @overload
 def narrow(input: Tensor, dim: _int, start: _int, length: _int) -> Tensor:
     """Some elements of one axis; a view."""
@@ -916,6 +1255,9 @@ def neg(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 def negative(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """`-input`"""
+
+def nextafter(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """The next numbers towards others."""
 
 def nonzero(input: Tensor, *, as_tuple: _bool = False, out: Tensor | None = None) -> Tensor:
     """Positions of the elements that are not zero."""
@@ -950,11 +1292,39 @@ def positive(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def pow(input: Operand, exponent: Operand, *, out: Tensor | None = None) -> Tensor:
     """`input ** exponent`"""
 
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """Negative elements times learned slopes."""
+
+@overload
+def prod(input: Tensor, *, dtype: DType | None = None, out: Tensor | None = None) -> Tensor:
+    """Product of all elements. Integers give int64."""
+
+@overload
+def prod(
+    input: Tensor, dim: _int, keepdim: _bool = False, *, dtype: DType | None = None, out: Tensor | None = None
+) -> Tensor: ...
 def put(input: Tensor, index: Tensor, source: Tensor, accumulate: _bool = False) -> Tensor:
     """With values at positions of all elements in a row."""
 
+def quantile(
+    input: Tensor,
+    q: Operand,
+    dim: _int | None = None,
+    keepdim: _bool = False,
+    *,
+    interpolation: str = "linear",
+    out: Tensor | None = None,
+) -> Tensor:
+    """Quantiles of all elements or along an axis."""
+
+def rad2deg(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Radians as degrees."""
+
 def ravel(input: Tensor) -> Tensor:
     """All elements as a vector."""
+
+def real(input: Tensor) -> Tensor:
+    """The real part: the tensor itself."""
 
 def reciprocal(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """`1 / input`"""
@@ -986,11 +1356,20 @@ def repeat_interleave(repeats: Tensor, *, output_size: _int | None = None) -> Te
 def reshape(input: Tensor, shape: Sequence[_int]) -> Tensor:
     """The same elements in another shape; one size may be -1."""
 
+def resolve_conj(input: Tensor) -> Tensor:
+    """The tensor with conjugation carried out: the tensor itself."""
+
+def resolve_neg(input: Tensor) -> Tensor:
+    """The tensor with negation carried out: the tensor itself."""
+
 def roll(input: Tensor, shifts: _int | Sequence[_int], dims: _int | Sequence[_int] = ()) -> Tensor:
     """Elements moved along axes, round the end."""
 
 def rot90(input: Tensor, k: _int = 1, dims: Sequence[_int] = (0, 1)) -> Tensor:
     """Turned by quarters in a plane."""
+
+def round(input: Tensor, *, decimals: _int = 0, out: Tensor | None = None) -> Tensor:
+    """The nearest whole numbers, or numbers of so many digits; the even one of two."""
 
 def row_stack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Tensors below one another."""
@@ -1002,20 +1381,33 @@ def rsub(input: Tensor, other: Operand, *, alpha: Number | Tensor = 1) -> Tensor
     """`other - alpha * input`"""
 
 @overload
-def scatter(input: Tensor, dim: _int, index: Tensor, src: Tensor) -> Tensor:
+def scatter(input: Tensor, dim: _int, index: Tensor, src: Tensor, *, out: Tensor | None = None) -> Tensor:
     """With elements placed along an axis."""
 
 @overload
-def scatter(input: Tensor, dim: _int, index: Tensor, value: Number | Tensor) -> Tensor: ...
+def scatter(
+    input: Tensor, dim: _int, index: Tensor, value: Number | Tensor, *, out: Tensor | None = None
+) -> Tensor: ...
 @overload
-def scatter(input: Tensor, dim: _int, index: Tensor, src: Tensor, *, reduce: str) -> Tensor: ...
+def scatter(
+    input: Tensor, dim: _int, index: Tensor, src: Tensor, *, reduce: str, out: Tensor | None = None
+) -> Tensor: ...
 @overload
-def scatter(input: Tensor, dim: _int, index: Tensor, value: Number | Tensor, *, reduce: str) -> Tensor: ...
-def scatter_add(input: Tensor, dim: _int, index: Tensor, src: Tensor) -> Tensor:
+def scatter(
+    input: Tensor, dim: _int, index: Tensor, value: Number | Tensor, *, reduce: str, out: Tensor | None = None
+) -> Tensor: ...
+def scatter_add(input: Tensor, dim: _int, index: Tensor, src: Tensor, *, out: Tensor | None = None) -> Tensor:
     """With elements added along an axis."""
 
 def scatter_reduce(
-    input: Tensor, dim: _int, index: Tensor, src: Tensor, reduce: str, *, include_self: _bool = True
+    input: Tensor,
+    dim: _int,
+    index: Tensor,
+    src: Tensor,
+    reduce: str,
+    *,
+    include_self: _bool = True,
+    out: Tensor | None = None,
 ) -> Tensor:
     """With elements combined along an axis."""
 
@@ -1049,19 +1441,25 @@ def sigmoid(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def sign(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """1, 0 or -1 by the sign of the elements."""
 
+def signbit(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Whether elements have a minus sign."""
+
 def silu(input: Tensor) -> Tensor:
     """`input * sigmoid(input)`"""
 
 def sin(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Sine."""
 
+def sinc(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """`sin(pi input) / (pi input)`, 1 at zero."""
+
 def sinh(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Hyperbolic sine."""
 
-def softmax(input: Tensor, dim: _int, dtype: DType | None = None) -> Tensor:
+def softmax(input: Tensor, dim: _int, dtype: DType | None = None, *, out: Tensor | None = None) -> Tensor:
     """Exponentials along an axis that add up to one."""
 
-def softplus(input: Tensor, beta: _float = 1.0, threshold: _float = 20.0) -> Tensor:
+def softplus(input: Tensor, beta: _float = 1.0, threshold: _float = 20.0, *, out: Tensor | None = None) -> Tensor:
     """`log(1 + exp(beta * input)) / beta`"""
 
 @overload
@@ -1107,9 +1505,50 @@ def squeeze(input: Tensor) -> Tensor:
 def squeeze(input: Tensor, dim: _int) -> Tensor: ...
 @overload
 def squeeze(input: Tensor, dim: Sequence[_int]) -> Tensor: ...
+def squeeze_all(input: Tensor) -> Tensor:
+    """Without axes of size 1; a view."""
+
 def stack(tensors: Sequence[Tensor], dim: _int = 0, *, out: Tensor | None = None) -> Tensor:
     """Tensors along a new axis."""
 
+@overload
+def std(
+    input: Tensor,
+    dim: _int | Sequence[_int] | None = None,
+    *,
+    correction: Number | Tensor | None = 1,
+    keepdim: _bool = False,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Standard deviation over axes; over all when none is given."""
+
+@overload
+def std(
+    input: Tensor,
+    dim: _int | Sequence[_int] | None,
+    unbiased: _bool = True,
+    keepdim: _bool = False,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
+def std(input: Tensor, unbiased: _bool) -> Tensor: ...
+@overload
+def std_mean(
+    input: Tensor,
+    dim: _int | Sequence[_int] | None = None,
+    *,
+    correction: Number | Tensor | None = 1,
+    keepdim: _bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Standard deviation and mean over axes."""
+
+@overload
+def std_mean(
+    input: Tensor, dim: _int | Sequence[_int] | None, unbiased: _bool = True, keepdim: _bool = False
+) -> tuple[Tensor, Tensor]: ...
+@overload
+def std_mean(input: Tensor, unbiased: _bool) -> tuple[Tensor, Tensor]: ...
 def sub(input: Operand, other: Operand, *, alpha: Number | Tensor = 1, out: Tensor | None = None) -> Tensor:
     """`input - alpha * other`"""
 
@@ -1159,9 +1598,12 @@ def tensor_split(input: Tensor, indices: Sequence[_int], dim: _int = 0) -> tuple
 def tensor_split(input: Tensor, indices_or_sections: Sequence[_int], dim: _int = 0) -> tuple[Tensor, ...]: ...
 @overload
 def tensor_split(input: Tensor, tensor_indices_or_sections: Tensor, dim: _int = 0) -> tuple[Tensor, ...]: ...
+@overload
 def tensordot(a: Tensor, b: Tensor, dims: _int = 2, *, out: Tensor | None = None) -> Tensor:
     """Sums of products over axes."""
 
+@overload
+def tensordot(a: Tensor, b: Tensor, dims: Sequence[_int | Sequence[_int]], *, out: Tensor | None = None) -> Tensor: ...
 def tile(input: Tensor, dims: Sequence[_int]) -> Tensor:
     """Repeated along every axis."""
 
@@ -1227,6 +1669,44 @@ def unique_consecutive(
 def unsqueeze(input: Tensor, dim: _int) -> Tensor:
     """With an axis of size 1; a view."""
 
+@overload
+def var(
+    input: Tensor,
+    dim: _int | Sequence[_int] | None = None,
+    *,
+    correction: Number | Tensor | None = 1,
+    keepdim: _bool = False,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Variance over axes; over all when none is given."""
+
+@overload
+def var(
+    input: Tensor,
+    dim: _int | Sequence[_int] | None,
+    unbiased: _bool = True,
+    keepdim: _bool = False,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
+def var(input: Tensor, unbiased: _bool) -> Tensor: ...
+@overload
+def var_mean(
+    input: Tensor,
+    dim: _int | Sequence[_int] | None = None,
+    *,
+    correction: Number | Tensor | None = 1,
+    keepdim: _bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Variance and mean over axes."""
+
+@overload
+def var_mean(
+    input: Tensor, dim: _int | Sequence[_int] | None, unbiased: _bool = True, keepdim: _bool = False
+) -> tuple[Tensor, Tensor]: ...
+@overload
+def var_mean(input: Tensor, unbiased: _bool) -> tuple[Tensor, Tensor]: ...
 def vdot(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Sum of products of two vectors."""
 
@@ -1248,3 +1728,5 @@ def where(condition: Tensor, input: Operand, other: Operand, *, out: Tensor | No
 
 @overload
 def where(condition: Tensor) -> tuple[Tensor, ...]: ...
+def xlogy(input: Operand, other: Operand, *, out: Tensor | None = None) -> Tensor:
+    """`input * log(other)`, zero where `input` is."""

@@ -5,6 +5,22 @@ from typing import NamedTuple
 
 from lampyr import Tensor
 
+class aminmax(NamedTuple):
+    min: Tensor
+    max: Tensor
+
+class cummax(NamedTuple):
+    values: Tensor
+    indices: Tensor
+
+class cummin(NamedTuple):
+    values: Tensor
+    indices: Tensor
+
+class frexp(NamedTuple):
+    mantissa: Tensor
+    exponent: Tensor
+
 class kthvalue(NamedTuple):
     values: Tensor
     indices: Tensor
@@ -14,6 +30,10 @@ class max(NamedTuple):
     indices: Tensor
 
 class min(NamedTuple):
+    values: Tensor
+    indices: Tensor
+
+class nanmedian(NamedTuple):
     values: Tensor
     indices: Tensor
 

@@ -139,24 +139,32 @@ __all__ = [
     "triplet_margin_loss",
     "unfold",
     "upsample",
+    "upsample_bilinear",
+    "upsample_nearest",
 ]
 
-def adaptive_avg_pool1d(input: Tensor, output_size: _int | Sequence[_int]) -> Tensor:
+def adaptive_avg_pool1d(input: Tensor, output_size: _int | Sequence[_int | None] | None) -> Tensor:
     """Means of as many windows as asked for."""
 
-def adaptive_avg_pool2d(input: Tensor, output_size: _int | Sequence[_int]) -> Tensor:
+def adaptive_avg_pool2d(input: Tensor, output_size: _int | Sequence[_int | None] | None) -> Tensor:
     """Means of as many windows as asked for."""
 
-def adaptive_avg_pool3d(input: Tensor, output_size: _int | Sequence[_int]) -> Tensor:
+def adaptive_avg_pool3d(input: Tensor, output_size: _int | Sequence[_int | None] | None) -> Tensor:
     """Means of as many windows as asked for."""
 
-def adaptive_max_pool1d(input: Tensor, output_size: _int | Sequence[_int], return_indices: _bool = False) -> Tensor:
+def adaptive_max_pool1d(
+    input: Tensor, output_size: _int | Sequence[_int | None] | None, return_indices: _bool = False
+) -> Tensor:
     """Largest elements of as many windows as asked for."""
 
-def adaptive_max_pool2d(input: Tensor, output_size: _int | Sequence[_int], return_indices: _bool = False) -> Tensor:
+def adaptive_max_pool2d(
+    input: Tensor, output_size: _int | Sequence[_int | None] | None, return_indices: _bool = False
+) -> Tensor:
     """Largest elements of as many windows as asked for."""
 
-def adaptive_max_pool3d(input: Tensor, output_size: _int | Sequence[_int], return_indices: _bool = False) -> Tensor:
+def adaptive_max_pool3d(
+    input: Tensor, output_size: _int | Sequence[_int | None] | None, return_indices: _bool = False
+) -> Tensor:
     """Largest elements of as many windows as asked for."""
 
 def affine_grid(theta: Tensor, size: Sequence[_int], align_corners: _bool | None = None) -> Tensor:
@@ -186,6 +194,8 @@ def avg_pool2d(
     ceil_mode: _bool = False,
     count_include_pad: _bool = True,
     divisor_override: _int | None = None,
+    *,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Means of windows."""
 
@@ -197,6 +207,8 @@ def avg_pool3d(
     ceil_mode: _bool = False,
     count_include_pad: _bool = True,
     divisor_override: _int | None = None,
+    *,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Means of windows."""
 
@@ -483,7 +495,7 @@ def gaussian_nll_loss(
 ) -> Tensor:
     """Negative log likelihood of normal distributions."""
 
-def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
+def gelu(input: Tensor, *, approximate: str = "none", out: Tensor | None = None) -> Tensor:
     """Gaussian error linear unit."""
 
 def glu(input: Tensor, dim: _int = -1) -> Tensor:
@@ -504,7 +516,7 @@ def gumbel_softmax(
 ) -> Tensor:
     """A sample of the Gumbel-softmax distribution."""
 
-def hardshrink(input: Tensor, lambd: _float = 0.5) -> Tensor:
+def hardshrink(input: Tensor, lambd: _float = 0.5, *, out: Tensor | None = None) -> Tensor:
     """0 for small elements."""
 
 def hardsigmoid(input: Tensor, inplace: _bool = False) -> Tensor:
@@ -598,7 +610,7 @@ def leaky_relu(input: Tensor, negative_slope: _float = 0.01, inplace: _bool = Fa
 def leaky_relu_(input: Tensor, negative_slope: _float = 0.01) -> Tensor:
     """Negative elements times a slope. In place."""
 
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: Tensor | None = None) -> Tensor:
     """`input @ weight.T + bias`"""
 
 def local_response_norm(
@@ -609,7 +621,7 @@ def local_response_norm(
 def log_softmax(input: Tensor, dim: _int | None = None, _stacklevel: _int = 3, dtype: DType | None = None) -> Tensor:
     """Logarithm of softmax."""
 
-def logsigmoid(input: Tensor) -> Tensor:
+def logsigmoid(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Logarithm of the logistic function."""
 
 def lp_pool1d(
@@ -959,10 +971,10 @@ def softmax(input: Tensor, dim: _int | None = None, _stacklevel: _int = 3, dtype
 def softmin(input: Tensor, dim: _int | None = None, _stacklevel: _int = 3, dtype: DType | None = None) -> Tensor:
     """Softmax of `-input`."""
 
-def softplus(input: Tensor, beta: _float = 1.0, threshold: _float = 20.0) -> Tensor:
+def softplus(input: Tensor, beta: _float = 1.0, threshold: _float = 20.0, *, out: Tensor | None = None) -> Tensor:
     """`log(1 + exp(beta * input)) / beta`"""
 
-def softshrink(input: Tensor, lambd: _float = 0.5) -> Tensor:
+def softshrink(input: Tensor, lambd: _float = 0.5, *, out: Tensor | None = None) -> Tensor:
     """Moved towards 0."""
 
 def softsign(input: Tensor) -> Tensor:
@@ -1013,3 +1025,13 @@ def upsample(
     antialias: _bool = False,
 ) -> Tensor:
     """Images of other sizes."""
+
+def upsample_bilinear(
+    input: Tensor, size: _int | Sequence[_int] | None = None, scale_factor: _float | Sequence[_float] | None = None
+) -> Tensor:
+    """Images of other sizes, from four elements around; corners stay where they are."""
+
+def upsample_nearest(
+    input: Tensor, size: _int | Sequence[_int] | None = None, scale_factor: _float | Sequence[_float] | None = None
+) -> Tensor:
+    """Images of other sizes, from the nearest elements."""
