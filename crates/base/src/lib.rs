@@ -10,6 +10,7 @@ mod error;
 pub mod knobs;
 mod layout;
 pub mod pool;
+mod spread;
 
 pub use device::{Device, DeviceKind};
 pub use dim::{Bindings, Dim, Symbol};

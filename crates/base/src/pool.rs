@@ -10,12 +10,17 @@ use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::spread::Spread;
+
 /// How long an idle worker spins before it sleeps: longer than what models do on one thread between parallel loops, since
 /// waking a worker takes as long as a small layer.
 pub const SPIN: Duration = Duration::from_millis(1);
 
-/// How long a caller waiting for stragglers spins before it sleeps.
+/// How long a caller waiting for stragglers spins before it offers its core to others.
 const STRAGGLERS: Duration = Duration::from_micros(200);
+
+/// How long it goes on offering before it sleeps; to wake it costs more than most chunks take.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
@@ -70,6 +75,7 @@ struct Shared {
     work: Condvar,
     done: Condvar,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
+    spread: Spread,
 }
 
 // SAFETY: `job` is written by the thread that holds `busy` while no claim is open, and read only under an open claim;
@@ -92,6 +98,7 @@ impl Shared {
             work: Condvar::new(),
             done: Condvar::new(),
             panic: Mutex::new(None),
+            spread: Spread::new(),
         }
     }
 
@@ -153,6 +160,13 @@ impl Shared {
         if Self::spin_until(STRAGGLERS, finished) {
             return;
         }
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            std::thread::yield_now();
+            if finished() {
+                return;
+            }
+        }
         let mut guard = lock(&self.sleep);
         self.caller_sleeps.store(true, SeqCst);
         while !finished() {
@@ -171,6 +185,7 @@ impl Shared {
 
     fn worker(&self) {
         INSIDE.set(true);
+        self.spread.register();
         let ready = || self.has_work() || self.stop.load(SeqCst);
         while !self.stop.load(SeqCst) {
             if Self::spin_until(SPIN, ready) {
@@ -279,6 +294,7 @@ impl ThreadPool {
         shared.remaining.0.store(chunks as isize, SeqCst);
         let spinning = (self.threads - 1).saturating_sub(shared.sleepers.load(SeqCst));
         if chunks - 1 > spinning {
+            shared.spread.make_way();
             shared.wake_one();
         }
         shared.drain();
