@@ -238,3 +238,46 @@ fn an_idle_pool_uses_no_processor_time() {
         used() - before < Duration::from_millis(20)
     }));
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn woken_workers_avoid_the_callers_processor() {
+    fn allowed(thread: libc::pid_t) -> Vec<usize> {
+        // SAFETY: zeros are a value of the set, its size is given, and only processors below `CPU_SETSIZE` are asked for.
+        unsafe {
+            let mut set = std::mem::zeroed();
+            assert_eq!(libc::sched_getaffinity(thread, size_of::<libc::cpu_set_t>(), &mut set), 0);
+            (0..libc::CPU_SETSIZE as usize).filter(|&cpu| libc::CPU_ISSET(cpu, &set)).collect()
+        }
+    }
+    fn stay_on(cpus: &[usize]) {
+        // SAFETY: as above.
+        unsafe {
+            let mut set: libc::cpu_set_t = std::mem::zeroed();
+            cpus.iter().for_each(|&cpu| libc::CPU_SET(cpu, &mut set));
+            assert_eq!(libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set), 0);
+        }
+    }
+    let usable = allowed(0);
+    let pool = ThreadPool::new(2);
+    let caller = std::thread::current().id();
+    for &cpu in usable.iter().take(2) {
+        stay_on(&[cpu]);
+        std::thread::sleep(Duration::from_millis(50));
+        let worker = AtomicUsize::new(0);
+        pool.parallel_for(2, &|_| {
+            if std::thread::current().id() != caller {
+                // SAFETY: takes no argument.
+                worker.store(unsafe { libc::gettid() } as usize, Relaxed);
+            }
+            // The caller keeps its chunk until the worker has the other.
+            let start = Instant::now();
+            while worker.load(Relaxed) == 0 && start.elapsed() < Duration::from_secs(10) {
+                std::thread::yield_now();
+            }
+        });
+        let left: Vec<usize> = usable.iter().copied().filter(|&c| c != cpu || usable.len() == 1).collect();
+        assert_eq!(allowed(worker.load(Relaxed) as libc::pid_t), left, "the caller is on processor {cpu}");
+    }
+    stay_on(&usable);
+}
