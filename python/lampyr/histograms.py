@@ -30,7 +30,7 @@ def _limits(values: Tensor, given: tuple[float, float] | None) -> tuple[float, f
         if low > high or not math.isfinite(low) or not math.isfinite(high):
             raise InvalidValueError(f"the range of a histogram is ({low}, {high})", expected="finite, min <= max")
     elif values.numel() == 0:
-        low, high = 0.0, 0.0
+        low, high = 0.0, 1.0
     else:
         low, high = float(values.min().item()), float(values.max().item())
         if not math.isfinite(low) or not math.isfinite(high):

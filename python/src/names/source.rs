@@ -173,7 +173,7 @@ fn value<'a>(ob: Borrowed<'a, '_, PyAny>, kind: Kind) -> Result<Option<Value<'a>
             None => list(&ob, int)?.map(|all| Value::Ints(SmallVec::from_vec(all))),
         },
         Kind::OptionalInts(count) => {
-            let one = |ob: &Bound<'_, PyAny>| if ob.is_none() { Ok(Some(-1)) } else { int(ob) };
+            let one = |ob: &Bound<'_, PyAny>| if ob.is_none() { Ok(Some(i64::MIN)) } else { int(ob) };
             match one(&ob)? {
                 Some(i) => Some(Value::Ints(SmallVec::from_elem(i, usize::from(count)))),
                 None => list(&ob, one)?.map(|all| Value::Ints(SmallVec::from_vec(all))),

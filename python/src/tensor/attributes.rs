@@ -30,22 +30,49 @@ const CLASSES: &[(&str, DType)] = &[
     ("Double", DType::F64),
 ];
 
-pub(super) fn check_format(format: Option<&Bound<'_, MemoryFormat>>) -> Result<()> {
+/// Number of axes of a format that puts the channels last; `None` for the others.
+pub(super) fn channels_last(format: Option<&Bound<'_, MemoryFormat>>) -> Option<usize> {
     match format.map(|f| f.get().name) {
-        None | Some("contiguous_format" | "preserve_format") => Ok(()),
-        Some(name) => Err(Error::unsupported(format!("memory format `{name}`"))
-            .with_help("use permute() to choose another order of axes")
-            .into()),
+        Some("channels_last") => Some(4),
+        Some("channels_last_3d") => Some(5),
+        _ => None,
     }
 }
 
+/// Axes in the order of channels-last memory, `[N, .., C]`.
+pub(super) fn last_order(rank: usize) -> Vec<i64> {
+    let rank = rank as i64;
+    [0].into_iter().chain(2..rank).chain([1]).collect()
+}
+
+/// The elements in the memory order of `format`; the same tensor when they are.
+pub(super) fn formatted(x: Tensor, format: Option<&Bound<'_, MemoryFormat>>) -> Result<Tensor> {
+    let Some(rank) = channels_last(format) else { return Ok(x) };
+    if x.rank() != rank {
+        return Err(Error::shape(format!("channels last for a tensor of {} axes", x.rank()))
+            .with_expected(format!("{rank} axes"))
+            .into());
+    }
+    let rows = x.permute(&last_order(rank))?;
+    if rows.is_contiguous() {
+        return Ok(x);
+    }
+    let back: Vec<i64> = [0, rank as i64 - 1].into_iter().chain(1..rank as i64 - 1).collect();
+    Ok(rows.contiguous()?.permute(&back)?)
+}
+
 /// As `dtype`: the same object when it has that already.
-fn cast(slf: &Bound<'_, PyTensor>, dtype: DType) -> Result<Py<PyTensor>> {
+fn cast(slf: &Bound<'_, PyTensor>, dtype: DType, format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<PyTensor>> {
     let x = &slf.get().0;
-    if x.dtype() == dtype {
+    let made = if x.dtype() == dtype {
+        x.clone()
+    } else {
+        crate::error::run(slf.py(), x.len() as f64, || x.to_dtype(dtype))?
+    };
+    let made = formatted(made, format)?;
+    if made.same(x) {
         return Ok(slf.clone().unbind());
     }
-    let made = crate::error::run(slf.py(), x.len() as f64, || x.to_dtype(dtype))?;
     Ok(Py::new(slf.py(), PyTensor(made))?)
 }
 
@@ -216,73 +243,63 @@ impl PyTensor {
             CLASSES.iter().find(|c| c.0 == name).map(|c| c.1)
         });
         let to = class.map_or_else(|| parse(dtype), Ok)?;
-        Ok(cast(slf, to)?.into_bound(slf.py()).into_any())
+        Ok(cast(slf, to, None)?.into_bound(slf.py()).into_any())
     }
 
     /// As the dtype of `other`.
     fn type_as(slf: &Bound<'_, Self>, other: &Bound<'_, PyTensor>) -> Result<Py<Self>> {
-        cast(slf, other.get().0.dtype())
+        cast(slf, other.get().0.dtype(), None)
     }
 
     /// As float32.
     #[pyo3(signature = (memory_format = None))]
     fn float(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
-        check_format(memory_format)?;
-        cast(slf, DType::F32)
+        cast(slf, DType::F32, memory_format)
     }
     /// As float64.
     #[pyo3(signature = (memory_format = None))]
     fn double(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
-        check_format(memory_format)?;
-        cast(slf, DType::F64)
+        cast(slf, DType::F64, memory_format)
     }
     /// As float16.
     #[pyo3(signature = (memory_format = None))]
     fn half(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
-        check_format(memory_format)?;
-        cast(slf, DType::F16)
+        cast(slf, DType::F16, memory_format)
     }
     /// As bfloat16.
     #[pyo3(signature = (memory_format = None))]
     fn bfloat16(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
-        check_format(memory_format)?;
-        cast(slf, DType::BF16)
+        cast(slf, DType::BF16, memory_format)
     }
     /// As int8.
     #[pyo3(signature = (memory_format = None))]
     fn char(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
-        check_format(memory_format)?;
-        cast(slf, DType::I8)
+        cast(slf, DType::I8, memory_format)
     }
     /// As uint8.
     #[pyo3(signature = (memory_format = None))]
     fn byte(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
-        check_format(memory_format)?;
-        cast(slf, DType::U8)
+        cast(slf, DType::U8, memory_format)
     }
     /// As int16.
     #[pyo3(signature = (memory_format = None))]
     fn short(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
-        check_format(memory_format)?;
-        cast(slf, DType::I16)
+        cast(slf, DType::I16, memory_format)
     }
     /// As int32.
     #[pyo3(signature = (memory_format = None))]
     fn int(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
-        check_format(memory_format)?;
-        cast(slf, DType::I32)
+        cast(slf, DType::I32, memory_format)
     }
     /// As int64.
     #[pyo3(signature = (memory_format = None))]
     fn long(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
-        check_format(memory_format)?;
-        cast(slf, DType::I64)
+        cast(slf, DType::I64, memory_format)
     }
     /// As bool.
     #[pyo3(signature = (memory_format = None))]
     fn bool(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
-        check_format(memory_format)?;
-        cast(slf, DType::Bool)
+        cast(slf, DType::Bool, memory_format)
     }
 
     /// A new tensor with a copy of `data`, by default of this tensor's dtype.
@@ -371,7 +388,7 @@ impl PyTensor {
         sizes: &Bound<'py, PyTuple>,
         memory_format: Option<&Bound<'py, MemoryFormat>>,
     ) -> Result<Bound<'py, Self>> {
-        check_format(memory_format)?;
+        let _ = memory_format;
         if shape(sizes)? != slf.get().0.shape() {
             return Err(Error::unsupported("resizing a tensor in place")
                 .with_help("make a new tensor, or use reshape() or narrow()")

@@ -366,10 +366,11 @@ fn spaced(start: f64, end: f64, steps: i64, dtype: DType) -> Result<Vec<f64>> {
     let n = usize::try_from(steps).map_err(|_| Error::value(format!("{steps} steps")).with_expected("0 or more"))?;
     // The memory limit is asked before the host makes the numbers.
     drop(Tensor::empty(&[n], DType::F64, Device::CPU)?);
-    let step = if n > 1 { (end - start) / (n - 1) as f64 } else { 0.0 };
     let round = |v: f64| if dtype.is_float() { v } else { v.trunc() };
+    let (start, end) = (round(start), round(end));
+    let step = if n > 1 { (end - start) / (n - 1) as f64 } else { 0.0 };
     // Both halves count from their own end, so that both ends are exact.
-    let at = |i: usize| if i < n.div_ceil(2) { start + step * i as f64 } else { end - step * (n - 1 - i) as f64 };
+    let at = |i: usize| if n == 1 || i < n / 2 { start + step * i as f64 } else { end - step * (n - 1 - i) as f64 };
     Ok((0..n).map(|i| round(at(i))).collect())
 }
 
@@ -415,7 +416,18 @@ pub fn logspace(
     let _ = layout;
     crate::dtype::device(device)?;
     let to = parse_or(dtype, lampyr::default_dtype())?;
-    let powers = spaced(some_number(start)?.to_f64(), some_number(end)?.to_f64(), steps, DType::F64)?;
+    let (first, last) = (some_number(start)?.to_f64(), some_number(end)?.to_f64());
+    let powers = match steps {
+        // Whole exponents, in whole steps.
+        2.. if !to.is_float() => {
+            let (first, last) = (first.trunc(), last.trunc());
+            let step = ((last - first) / (steps - 1) as f64).trunc();
+            let half = steps as usize / 2;
+            let at = |i: usize| if i < half { first + step * i as f64 } else { last - step * (steps as usize - 1 - i) as f64 };
+            spaced(0.0, 0.0, steps, DType::F64)?.iter().enumerate().map(|(i, _)| at(i)).collect()
+        }
+        _ => spaced(first, last, steps, DType::F64)?,
+    };
     let values: Vec<f64> = powers.into_iter().map(|p| base.powf(p)).collect();
     let host = HostTensor::from_f64(to, &[values.len()], &values)?;
     output(start.py(), Tensor::from_host(&host, Device::CPU)?, out, requires_grad)
@@ -428,8 +440,8 @@ pub fn logspace(
 #[allow(clippy::too_many_arguments)]
 pub fn eye(
     py: Python<'_>,
-    n: usize,
-    m: Option<usize>,
+    n: i64,
+    m: Option<i64>,
     out: Option<&Bound<'_, PyTensor>>,
     dtype: Option<&Ob<'_>>,
     layout: Option<&Ob<'_>>,
@@ -438,7 +450,10 @@ pub fn eye(
     pin_memory: bool,
 ) -> Result<Py<PyTensor>> {
     let _ = (layout, pin_memory);
-    let (m, to) = (m.unwrap_or(n), parse_or(dtype, lampyr::default_dtype())?);
+    let size = |n: i64| {
+        usize::try_from(n).map_err(|_| Error::value(format!("an identity of {n} rows or columns")).with_expected("0 or more"))
+    };
+    let (n, m, to) = (size(n)?, size(m.unwrap_or(n))?, parse_or(dtype, lampyr::default_dtype())?);
     let made = f::full(&[n, m], Scalar::Int(0), to, crate::dtype::device(device)?)?;
     let diagonal = f::one(&lampyr::ops::build::Diagonal { offset: 0, axis1: 0, axis2: 1 }, &[&made])?;
     f::copy_(&diagonal, Scalar::Int(1).into(), false)?;
@@ -459,15 +474,16 @@ pub fn as_tensor<'py>(
 
 /// A 0-d tensor.
 #[pyfunction]
-#[pyo3(signature = (s, *, dtype = None, layout = None, device = None, pin_memory = None))]
+#[pyo3(signature = (s, *, dtype = None, layout = None, device = None, pin_memory = None, requires_grad = false))]
 pub fn scalar_tensor(
     s: &Ob<'_>,
     dtype: Option<&Ob<'_>>,
     layout: Option<&Ob<'_>>,
     device: Option<&Ob<'_>>,
     pin_memory: Option<bool>,
+    requires_grad: bool,
 ) -> Result<PyTensor> {
     let _ = (layout, pin_memory);
     let to = parse_or(dtype, lampyr::default_dtype())?;
-    Ok(PyTensor(f::full(&[], some_number(s)?, to, crate::dtype::device(device)?)?))
+    leaf(f::full(&[], some_number(s)?, to, crate::dtype::device(device)?)?, requires_grad)
 }

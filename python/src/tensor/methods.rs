@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyTuple};
 
 use super::PyTensor;
-use super::attributes::check_format;
+use super::attributes::{channels_last, formatted};
 use crate::dtype::{MemoryFormat, PyDType, parse};
 use crate::error::Result;
 
@@ -33,19 +33,22 @@ impl PyTensor {
     /// This tensor, or a row-major copy of it.
     #[pyo3(signature = (memory_format = None))]
     fn contiguous(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
-        check_format(memory_format)?;
         let x = &slf.get().0;
-        if x.is_contiguous() {
+        let made = match channels_last(memory_format) {
+            Some(_) => formatted(x.clone(), memory_format)?,
+            None if x.is_contiguous() => x.clone(),
+            None => x.contiguous()?,
+        };
+        if made.same(x) {
             return Ok(slf.clone().unbind());
         }
-        Ok(Py::new(slf.py(), PyTensor(x.contiguous()?))?)
+        Ok(Py::new(slf.py(), PyTensor(made))?)
     }
 
     /// A copy through which gradients flow.
     #[pyo3(signature = (*, memory_format = None))]
     fn clone(&self, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<PyTensor> {
-        check_format(memory_format)?;
-        Ok(PyTensor(self.0.duplicate()?))
+        Ok(PyTensor(formatted(self.0.duplicate()?, memory_format)?))
     }
 
     /// The same memory without history.
@@ -65,7 +68,6 @@ impl PyTensor {
         memory_format: Option<&Bound<'_, MemoryFormat>>,
     ) -> Result<Py<Self>> {
         let _ = non_blocking;
-        check_format(memory_format)?;
         let x = &slf.get().0;
         let mut target = dtype.map(parse).transpose()?;
         device.map(|d| crate::dtype::device(Some(d))).transpose()?;
@@ -84,7 +86,7 @@ impl PyTensor {
                 })?);
             }
         }
-        let made = x.to_dtype(target.unwrap_or(x.dtype()))?;
+        let made = formatted(x.to_dtype(target.unwrap_or(x.dtype()))?, memory_format)?;
         match (made.same(x), copy) {
             (true, false) => Ok(slf.clone().unbind()),
             (true, true) => Ok(Py::new(slf.py(), PyTensor(x.duplicate()?))?),

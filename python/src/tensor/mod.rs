@@ -121,11 +121,14 @@ impl PyTensor {
         self.0.len() * self.0.dtype().size()
     }
 
-    /// Whether the elements lie one after another in row-major order.
+    /// Whether the elements lie one after another in row-major order, or in that of `memory_format`.
     #[pyo3(signature = (memory_format = None))]
     fn is_contiguous(&self, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<bool> {
-        attributes::check_format(memory_format)?;
-        Ok(self.0.is_contiguous())
+        match attributes::channels_last(memory_format) {
+            Some(rank) if self.0.rank() != rank => Ok(false),
+            Some(rank) => Ok(self.0.permute(&attributes::last_order(rank))?.is_contiguous()),
+            None => Ok(self.0.is_contiguous()),
+        }
     }
 
     /// Address of the first element.

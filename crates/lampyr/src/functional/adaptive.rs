@@ -13,7 +13,7 @@ use super::shape::reshape_to;
 use super::support::{floats, ints, shape_error, sizes, two};
 use crate::names::{Call, Entry, FUNCTIONAL, Output, TOP, give, name};
 
-/// The wanted sizes, with those of `x` for -1.
+/// The wanted sizes, with those of `x` for `None`.
 fn wanted(x: &Tensor, n: usize, output: &[Option<i64>], name: &str) -> Result<Vec<usize>> {
     let all: Vec<Option<i64>> = match output {
         [one] => vec![*one; n],
@@ -28,7 +28,7 @@ fn wanted(x: &Tensor, n: usize, output: &[Option<i64>], name: &str) -> Result<Ve
     if own.contains(&0) || x.shape()[1] == 0 {
         return Err(shape_error(name, "the input has no elements to pool", &[x]));
     }
-    let list: Vec<i64> = all.iter().zip(own).map(|(w, &d)| w.filter(|w| *w != -1).unwrap_or(d as i64)).collect();
+    let list: Vec<i64> = all.iter().zip(own).map(|(w, &d)| w.unwrap_or(d as i64)).collect();
     sizes(&[&[x.shape()[0] as i64, x.shape()[1] as i64], &list[..]].concat())?;
     sizes(&list)
 }
@@ -43,7 +43,7 @@ fn even(own: &[usize], wanted: &[usize]) -> Option<Vec<i64>> {
     whole.then(|| own.iter().zip(wanted).map(|(n, w)| (n / w) as i64).collect())
 }
 
-/// Means of as many windows per axis as `output` asks for (`None` or -1: as many as there are elements).
+/// Means of as many windows per axis as `output` asks for (`None`: as many as there are elements).
 pub fn adaptive_avg_pooling(n: usize, x: &Tensor, output: &[Option<i64>]) -> Result<Tensor> {
     let name = format!("adaptive_avg_pool{n}d");
     floats(x, &name)?;
@@ -124,7 +124,7 @@ pub fn adaptive_max_pooling(n: usize, x: &Tensor, output: &[Option<i64>]) -> Res
 }
 
 fn wished(sizes: &[i64]) -> Vec<Option<i64>> {
-    sizes.iter().map(|&s| Some(s)).collect()
+    sizes.iter().map(|&s| (s != i64::MIN).then_some(s)).collect()
 }
 
 fn max_named(n: usize, a: &Call) -> Result<Output> {

@@ -208,6 +208,17 @@ pub fn copy_(x: &Tensor, value: Operand, strict: bool) -> Result<()> {
     x.assign_(&value)
 }
 
+/// # Errors
+/// When both are numbers.
+pub(super) fn one_tensor(x: Operand, y: Operand, f: Two) -> Result<Tensor> {
+    match (x, y) {
+        (Operand::Scalar(_), Operand::Scalar(_)) => {
+            Err(Error::dtype("both operands are numbers").with_expected("at least one tensor"))
+        }
+        _ => f(x, y),
+    }
+}
+
 /// `other` times `alpha`, then the function.
 fn scaled(a: &Call, f: Two) -> Result<Output> {
     let (x, y, alpha) = (a.operand(0)?, a.operand(1)?, a.scalar(2)?);
@@ -226,7 +237,10 @@ const ALL: u16 = TOP | METHOD | INPLACE;
 
 macro_rules! two {
     ($name:literal, $first:literal, $spaces:expr, $doc:literal, $f:expr) => {
-        name(concat!($name, "(", $first, " input, Operand other, *, Tensor? out=None) -> Tensor"), $spaces, $doc, |a| {
+        two!($name, $first, "Operand", $spaces, $doc, $f)
+    };
+    ($name:literal, $first:literal, $second:literal, $spaces:expr, $doc:literal, $f:expr) => {
+        name(concat!($name, "(", $first, " input, ", $second, " other, *, Tensor? out=None) -> Tensor"), $spaces, $doc, |a| {
             give($f(a.operand(0)?, a.operand(1)?))
         })
         .cost(1.0)
@@ -271,27 +285,27 @@ pub(crate) const NAMES: &[Entry] = &[
         }
     }),
     name("pow(Operand input, Operand exponent, *, Tensor? out=None) -> Tensor", ALL, "`input ** exponent`", |a| {
-        give(pow(a.operand(0)?, a.operand(1)?))
+        give(one_tensor(a.operand(0)?, a.operand(1)?, pow))
     })
     .cost(8.0),
-    two!("remainder", "Operand", ALL, "Remainder of the division, with the sign of `other`.", remainder),
+    two!("remainder", "Operand", ALL, "Remainder of the division, with the sign of `other`.", |x, y| one_tensor(x, y, remainder)),
     two!("fmod", "Tensor", ALL, "Remainder of the division, with the sign of `input`.", fmod),
-    two!("maximum", "Tensor", ALL, "The larger elements; NaN where either is.", maximum),
-    two!("minimum", "Tensor", ALL, "The smaller elements; NaN where either is.", minimum),
+    two!("maximum", "Tensor", "Tensor", ALL, "The larger elements; NaN where either is.", maximum),
+    two!("minimum", "Tensor", "Tensor", ALL, "The smaller elements; NaN where either is.", minimum),
     two!("eq", "Tensor", ALL, "Whether elements are equal.", eq),
     two!("ne", "Tensor", ALL, "Whether elements differ.", ne).also(&["not_equal"]),
     two!("gt", "Tensor", ALL, "Whether elements of `input` are greater.", gt).also(&["greater"]),
     two!("ge", "Tensor", ALL, "Whether elements of `input` are greater or equal.", ge).also(&["greater_equal"]),
     two!("lt", "Tensor", ALL, "Whether elements of `input` are less.", lt).also(&["less"]),
     two!("le", "Tensor", ALL, "Whether elements of `input` are less or equal.", le).also(&["less_equal"]),
-    two!("logical_and", "Tensor", ALL, "Whether both are not zero.", logical_and),
-    two!("logical_or", "Tensor", ALL, "Whether one is not zero.", logical_or),
-    two!("logical_xor", "Tensor", ALL, "Whether exactly one is not zero.", logical_xor),
-    two!("bitwise_and", "Operand", ALL, "`input & other`", bitwise_and),
-    two!("bitwise_or", "Operand", ALL, "`input | other`", bitwise_or),
-    two!("bitwise_xor", "Operand", ALL, "`input ^ other`", bitwise_xor),
-    two!("bitwise_left_shift", "Operand", ALL, "`input << other`", bitwise_left_shift),
-    two!("bitwise_right_shift", "Operand", ALL, "`input >> other`", bitwise_right_shift),
+    two!("logical_and", "Tensor", "Tensor", ALL, "Whether both are not zero.", logical_and),
+    two!("logical_or", "Tensor", "Tensor", ALL, "Whether one is not zero.", logical_or),
+    two!("logical_xor", "Tensor", "Tensor", ALL, "Whether exactly one is not zero.", logical_xor),
+    two!("bitwise_and", "Operand", ALL, "`input & other`", |x, y| one_tensor(x, y, bitwise_and)),
+    two!("bitwise_or", "Operand", ALL, "`input | other`", |x, y| one_tensor(x, y, bitwise_or)),
+    two!("bitwise_xor", "Operand", ALL, "`input ^ other`", |x, y| one_tensor(x, y, bitwise_xor)),
+    two!("bitwise_left_shift", "Operand", ALL, "`input << other`", |x, y| one_tensor(x, y, bitwise_left_shift)),
+    two!("bitwise_right_shift", "Operand", ALL, "`input >> other`", |x, y| one_tensor(x, y, bitwise_right_shift)),
     name(
         "where(Tensor condition, Operand input, Operand other, *, Tensor? out=None) -> Tensor",
         TOP | METHOD,

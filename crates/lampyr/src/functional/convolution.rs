@@ -133,8 +133,13 @@ pub fn convolution_transpose(
 ) -> Result<Tensor> {
     let name = format!("conv_transpose{n}d");
     checked(&name, x, weight, bias, n, groups)?;
-    if x.dtype().is_integer() {
-        let wide = |t: &Tensor| t.to_dtype(DType::F64);
+    let within = match x.dtype() {
+        DType::F16 | DType::BF16 if bias.is_some() => Some(DType::F32),
+        d if d.is_integer() => Some(DType::F64),
+        _ => None,
+    };
+    if let Some(within) = within {
+        let wide = |t: &Tensor| t.to_dtype(within);
         let (bias, x64, weight) = (bias.map(wide).transpose()?, wide(x)?, wide(weight)?);
         let bias = bias.as_ref();
         let y = convolution_transpose(n, &x64, &weight, bias, stride, padding, output_padding, groups, dilation)?;
@@ -176,10 +181,11 @@ pub fn convolution_transpose(
         }
     }
     super::support::sizes(&[&[wide.shape()[0] as i64, channels], &input[..]].concat())?;
-    // What a convolution with these strides does not reach is zero.
-    let rest: Vec<i64> = (0..n).map(|a| (extra[a] - strides[a] + 1).max(0)).collect();
+    // `output_padding` keeps elements that the padding would cut off at the end; what lies behind these is zero.
+    let rest: Vec<i64> = (0..n).map(|a| (extra[a] - pads[a]).max(0)).collect();
     input.iter_mut().zip(&rest).for_each(|(d, r)| *d -= r);
-    let both = [pads.clone(), pads].concat();
+    let ends = (0..n).map(|a| (pads[a] - extra[a]).max(0));
+    let both: Vec<i64> = pads.iter().copied().chain(ends).collect();
     let grad = op::ConvInputGrad { input: known(&input), strides, pads: known(&both), dilations, group: groups };
     let mut y = one(&grad, &[&wide, weight])?;
     if rest.iter().any(|r| *r > 0) {

@@ -44,7 +44,8 @@ pub(crate) fn norm_over(x: &Tensor, p: f64, dims: &[i64], keepdim: bool) -> Resu
 
 /// `x` divided by its `p` norm along `dims`, which counts as `eps` at least.
 pub fn normalize(x: &Tensor, p: f64, dims: &[i64], eps: f64) -> Result<Tensor> {
-    let norm = norm_over(x, p, dims, true)?;
+    let dims = super::reduce::reduced(x, dims)?;
+    let norm = norm_over(x, p, &dims, true)?;
     x.div(&one(&op::Clip { min: Some(eps), max: None }, &[&norm])?)
 }
 

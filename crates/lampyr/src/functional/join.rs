@@ -168,6 +168,9 @@ pub fn even_split(x: &Tensor, sections: i64, name: &str) -> Result<Vec<Tensor>> 
 
 /// The slices along axis `dim`, without it; views.
 pub fn unbind(x: &Tensor, dim: i64) -> Result<Vec<Tensor>> {
+    if x.rank() == 0 {
+        return Err(Error::index("unbind() of a tensor without axes").with_op("unbind").with_expected("an axis"));
+    }
     let (a, n) = cuts(x, dim, "unbind")?;
     (0..n).map(|i| x.select(a, i)).collect()
 }

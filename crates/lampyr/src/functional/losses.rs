@@ -2,7 +2,7 @@
 
 use lampyr_base::{DType, Error, Result, broadcast_shapes};
 use lampyr_ops::build as op;
-use lampyr_runtime::{Operand, Tensor};
+use lampyr_runtime::{Operand, Tensor, default_dtype};
 
 use super::activation::log_softmax;
 use super::operand::one;
@@ -126,7 +126,7 @@ pub fn nll_loss(x: &Tensor, target: &Tensor, weight: Option<&Tensor>, ignore: i6
     if alone && reduction == "none" { reshape_to(&loss, &[]) } else { Ok(loss) }
 }
 
-fn reduction_word(reduction: &str) -> Result<()> {
+pub(crate) fn reduction_word(reduction: &str) -> Result<()> {
     if ["none", "mean", "sum"].contains(&reduction) {
         return Ok(());
     }
@@ -267,7 +267,14 @@ pub fn kl_div(x: &Tensor, y: &Tensor, reduction: &str, log_target: bool) -> Resu
 
 /// `exp(x) - y x` (or `x - y log(x + eps)`), with Stirling's term of the target when `full`.
 pub fn poisson_nll_loss(x: &Tensor, y: &Tensor, log: bool, full: bool, eps: f64, reduction: &str) -> Result<Tensor> {
-    let (x, y) = both("poisson_nll_loss", x, y)?;
+    reduction_word(reduction)?;
+    broadcast_shapes(x.shape(), y.shape()).map_err(|e| e.with_op("poisson_nll_loss"))?;
+    super::support::once(&[x, y], |t| poisson_of(t[0], t[1], log, full, eps, reduction))
+}
+
+fn poisson_of(x: &Tensor, y: &Tensor, log: bool, full: bool, eps: f64, reduction: &str) -> Result<Tensor> {
+    let numbers = |t: &Tensor| if t.dtype().is_float() { Ok(t.clone()) } else { t.to_dtype(default_dtype()) };
+    let (x, y) = (numbers(x)?, numbers(y)?);
     let mut loss = if log { x.exp()?.sub(&y.mul(&x)?)? } else { x.sub(&y.mul(&x.add(eps)?.log()?)?)? };
     if full {
         let term = y.mul(&y.log()?)?.sub(&y)?.add(&y.mul(2.0 * std::f64::consts::PI)?.log()?.mul(0.5)?)?;

@@ -1,13 +1,13 @@
 //! Losses with margins and of similarities.
 
-use lampyr_base::{Error, Result};
+use lampyr_base::{DType, Error, Result};
 use lampyr_ir::HostTensor;
 use lampyr_ops::build as op;
 use lampyr_runtime::Tensor;
 
 use super::activation::power;
 use super::distance::pairwise_distance;
-use super::losses::{both, reduced, same_shape, word};
+use super::losses::{both, reduced, reduction_word, same_shape, word};
 use super::operand::one;
 use super::shape::{reshape_to, unsqueeze};
 use super::support::{constant, floats, index_tensor, joined, shape_error};
@@ -32,6 +32,10 @@ pub fn cosine_embedding_loss(x: &Tensor, y: &Tensor, target: &Tensor, margin: f6
     if !fits || x.rank() != y.rank() {
         return Err(shape_error("cosine_embedding_loss", "inputs and target do not fit", &[x, y, target])
             .with_expected("[N, D], [N, D] and [N], or [D], [D] and []"));
+    }
+    if x.dtype() == DType::Bool && y.dtype() == DType::Bool {
+        let wide = |t: &Tensor| t.to_dtype(DType::I64);
+        return cosine_embedding_loss(&wide(x)?, &wide(y)?, target, margin, reduction);
     }
     const EPSILON: f64 = 1e-12;
     let last = |t: Tensor| t.sum(&[-1], false);
@@ -95,6 +99,10 @@ pub fn multi_margin_loss(
     if !(1..=2).contains(&p) {
         return Err(Error::value(format!("p is {p}")).with_op("multi_margin_loss").with_expected("1 or 2"));
     }
+    reduction_word(reduction)?;
+    if weight.is_some_and(|w| w.rank() != 1) {
+        return Err(Error::value("the weight is not a vector").with_op("multi_margin_loss").with_expected("a vector"));
+    }
     index_tensor(target, "multi_margin_loss")?;
     let wide = rows("multi_margin_loss", x)?;
     let (n, classes) = (wide.shape()[0], wide.shape()[1]);
@@ -119,6 +127,7 @@ pub fn multi_margin_loss(
 /// other classes.
 pub fn multilabel_margin_loss(x: &Tensor, target: &Tensor, reduction: &str) -> Result<Tensor> {
     same_shape("multilabel_margin_loss", x, target)?;
+    reduction_word(reduction)?;
     index_tensor(target, "multilabel_margin_loss")?;
     let wide = rows("multilabel_margin_loss", x)?;
     let (n, classes) = (wide.shape()[0], wide.shape()[1]);

@@ -7,6 +7,7 @@ use lampyr_runtime::Tensor;
 use super::activation::power;
 use super::nn::{BatchNorm, batch_norm};
 use super::operand::one;
+use super::pooling::{Pooling, avg_pooling};
 use super::shape::reshape_to;
 use super::support::{floats, known, shape_error};
 use crate::names::{Call, Entry, FUNCTIONAL, give, name};
@@ -17,6 +18,9 @@ use crate::names::{Call, Entry, FUNCTIONAL, give, name};
 /// When training would normalise single elements, or statistics, weight or bias do not have one number per channel.
 pub fn batch_norm_checked(x: &Tensor, options: &BatchNorm) -> Result<Tensor> {
     floats(x, "batch_norm")?;
+    if x.rank() == 1 && x.is_empty() {
+        return x.duplicate();
+    }
     if x.rank() < 2 {
         return Err(
             shape_error("batch_norm", format!("an input of {} axes", x.rank()), &[x]).with_expected("[N, C, ..]")
@@ -92,6 +96,11 @@ fn per_channel(name: &str, x: &Tensor, parts: [Option<&Tensor>; 2]) -> Result<()
 }
 
 fn grouped(x: &Tensor, groups: i64, parts: [Option<&Tensor>; 2], eps: f64) -> Result<Tensor> {
+    if matches!(x.dtype(), DType::F16 | DType::BF16) {
+        let wide = |t: &Tensor| t.to_dtype(DType::F32);
+        let [weight, bias] = [parts[0].map(wide).transpose()?, parts[1].map(wide).transpose()?];
+        return grouped(&wide(x)?, groups, [weight.as_ref(), bias.as_ref()], eps)?.to_dtype(x.dtype());
+    }
     let norm = op::GroupNorm { num_groups: groups, epsilon: eps };
     let [weight, bias] = parts;
     match (weight, bias) {
@@ -113,6 +122,9 @@ pub fn group_norm(x: &Tensor, groups: i64, weight: Option<&Tensor>, bias: Option
     if groups <= 0 || (x.shape()[1] as i64) % groups != 0 {
         return Err(shape_error("group_norm", format!("{} channels in {groups} groups", x.shape()[1]), &[x])
             .with_expected("groups of equal size"));
+    }
+    if x.shape()[1..].contains(&0) {
+        return Err(shape_error("group_norm", "the input has no channels or no elements in them", &[x]));
     }
     grouped(x, groups, [weight, bias], eps)
 }
@@ -146,7 +158,9 @@ pub fn instance_norm(x: &Tensor, options: &BatchNorm) -> Result<Tensor> {
 
 /// `x / (k + alpha * mean of the squares of size channels around)^beta`.
 pub fn local_response_norm(x: &Tensor, size: i64, alpha: f64, beta: f64, k: f64) -> Result<Tensor> {
-    floats(x, "local_response_norm")?;
+    if x.dtype() == DType::Bool {
+        floats(x, "local_response_norm")?;
+    }
     if x.rank() < 3 {
         return Err(shape_error("local_response_norm", format!("an input of {} axes", x.rank()), &[x])
             .with_expected("[N, C, ..] with at least one spatial axis"));
@@ -169,16 +183,9 @@ pub fn local_response_norm(x: &Tensor, size: i64, alpha: f64, beta: f64, k: f64)
         },
         &[&plane],
     )?;
-    let pool = op::AvgPool {
-        kernel: vec![size, 1],
-        strides: vec![1, 1],
-        pads: known(&[0; 4]),
-        dilations: vec![1, 1],
-        ceil_mode: false,
-        count_include_pad: true,
-        divisor_override: None,
-    };
-    let mean = reshape_to(&one(&pool, &[&wide])?, x.shape())?;
+    let pooling =
+        Pooling { n: 2, kernel: &[size, 1], stride: &[1, 1], padding: &[0], dilation: &[1], ceil: false };
+    let mean = reshape_to(&avg_pooling(&wide, pooling, true, None)?, x.shape())?;
     x.div(&power(&mean.mul(alpha)?.add(k)?, beta)?)
 }
 

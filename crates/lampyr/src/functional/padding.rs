@@ -6,7 +6,7 @@ use lampyr_runtime::{Scalar, Tensor};
 
 use super::operand::one;
 use super::shape::reshape_to;
-use super::support::{known, shape_error, sizes};
+use super::support::{ints, known, shape_error, sizes};
 use crate::names::{Entry, FUNCTIONAL, METHOD, TOP, give, name};
 
 /// `x` with `pad[0]` elements before and `pad[1]` behind on the last axis, `pad[2]` and `pad[3]` on the one before, and
@@ -54,11 +54,33 @@ pub fn pad(x: &Tensor, pad: &[i64], mode: &str, value: Option<Scalar>) -> Result
     }
     let whole: Vec<i64> = (0..x.rank()).map(|a| x.shape()[a] as i64 + begins[a] + ends[a]).collect();
     sizes(&whole)?;
+    if mode == "edge" && pad.iter().any(|p| *p < 0) {
+        return replicated(x, &begins, &whole);
+    }
     let op = op::Pad { begins: known(&begins), ends: known(&ends), mode: mode.to_string() };
     match value.filter(|_| mode == "constant") {
         Some(v) => one(&op, &[x, &Tensor::scalar(v, x.dtype(), x.device())?]),
         None => one(&op, &[x]),
     }
+}
+
+/// Every axis with as many elements as `wanted`: element `i` is element `i - begin` of `x`, or the nearest there is.
+fn replicated(x: &Tensor, begins: &[i64], wanted: &[i64]) -> Result<Tensor> {
+    let mut made = x.clone();
+    for (a, (&begin, &count)) in begins.iter().zip(wanted).enumerate() {
+        let n = x.shape()[a] as i64;
+        if (begin, count) == (0, n) {
+            continue;
+        }
+        if n == 0 {
+            return Err(shape_error("pad", format!("axis {a} has no element to repeat"), &[x]));
+        }
+        let size = sizes(&[count])?[0];
+        super::support::room(&[size])?;
+        let at: Vec<i64> = (0..count).map(|i| (i - begin).clamp(0, n - 1)).collect();
+        made = one(&op::Gather { axis: a as i64 }, &[&made, &ints(&at, &[size], x.device())?])?;
+    }
+    Ok(made)
 }
 
 fn planes(x: &Tensor, factor: i64, name: &str) -> Result<usize> {

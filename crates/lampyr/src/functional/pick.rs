@@ -134,7 +134,7 @@ pub(super) const NAMES: &[Entry] = &[
         "gather(Tensor input, int dim, Tensor index, *, bool sparse_grad=False, Tensor? out=None) -> Tensor",
         TOP | METHOD,
         "Elements at positions along an axis.",
-        |a| give(gather_along(a.tensor(0)?, a.int(1)?, a.tensor(2)?)),
+        |a| give(super::reduce::same_out(a, 4).and_then(|()| gather_along(a.tensor(0)?, a.int(1)?, a.tensor(2)?))),
     ),
     name(
         "index_select(Tensor input, int dim, Tensor index, *, Tensor? out=None) -> Tensor",
@@ -164,7 +164,13 @@ pub(super) const NAMES: &[Entry] = &[
         give(argwhere(a.tensor(0)?))
     }),
     name(
-        "nonzero(Tensor input, *, bool as_tuple=False, Tensor? out=None) -> Tensor",
+        "nonzero(Tensor input, *, Tensor? out=None) -> Tensor",
+        TOP | METHOD,
+        "Positions of the elements that are not zero.",
+        |a| give(argwhere(a.tensor(0)?)),
+    ),
+    name(
+        "nonzero(Tensor input, *, bool as_tuple) -> Tensor[]",
         TOP | METHOD,
         "Positions of the elements that are not zero.",
         |a| {

@@ -178,6 +178,9 @@ pub fn index_add(x: &Tensor, dim: i64, at: &Tensor, values: &Tensor, alpha: Oper
     let (at, values) = spread(x, dim, at, values, "index_add")?;
     let scaled = match alpha {
         Operand::Scalar(s) if s.to_f64() == 1.0 => values,
+        Operand::Scalar(s) if x.dtype() == DType::Bool && s.to_f64() == 0.0 => {
+            super::support::zeros(values.shape(), &values)?
+        }
         _ if x.dtype() == DType::Bool => values,
         alpha => values.mul(alpha)?.to_dtype(x.dtype())?,
     };
@@ -217,10 +220,15 @@ pub fn index_fill(x: &Tensor, dim: i64, at: &Tensor, value: Operand) -> Result<T
     };
     let wide = with_axis(x)?;
     let a = axis(dim, wide.rank())?;
-    let mut want = wide.shape().to_vec();
-    want[a] = at.len();
-    let (at, values) = spread(x, dim, at, &value.expand(&want)?, "index_fill")?;
-    scatter(x, dim, &at, Operand::Tensor(&values), "")
+    if at.rank() > 1 {
+        return Err(shape_error("index_fill", "the index is not a vector", &[x, at]).with_expected("a vector"));
+    }
+    let n = wide.shape()[a];
+    let none = Tensor::full(&[n], 0.0, DType::U8, x.device())?;
+    let hit = scatter(&none, 0, &with_axis(at)?, 1i64.into(), "")?.to_dtype(DType::Bool)?;
+    let mut column = vec![1; wide.rank()];
+    column[a] = n;
+    shaped_like(one(&op::Where, &[&reshape_to(&hit, &column)?, &value, &wide])?, x)
 }
 
 /// `x` with `value` where `mask` holds.

@@ -2,11 +2,13 @@
 
 use std::f64::consts::{FRAC_PI_2, PI};
 
-use lampyr_base::{DType, Error, Result};
+use lampyr_base::{DType, Device, Error, Result};
 use lampyr_ops::build as op;
 use lampyr_runtime::{Operand, Scalar, Tensor};
 
-use super::operand::{binary, common, one, promoted, promoted_float};
+use super::operand::{as_tensor, binary, common, one, promoted, promoted_float};
+use super::binary::one_tensor;
+use super::support::once;
 use super::{add, div, ge, logical_or, lt, mul, sub, where_};
 use crate::names::{Entry, INPLACE, METHOD, TOP, give, name};
 
@@ -65,9 +67,13 @@ pub fn hypot(x: Operand, y: Operand) -> Result<Tensor> {
 /// `log(exp(x) + exp(y))`
 pub fn logaddexp(x: Operand, y: Operand) -> Result<Tensor> {
     let (x, y) = promoted_float(x, y)?;
-    let largest = super::maximum((&x).into(), (&y).into())?;
-    let same = one(&op::LogicalAnd, &[&x.equal(&y)?, &super::isinf(&x)?])?;
-    let distance = where_(&same, number(0.0), (&x.sub(&y)?).into())?;
+    once(&[&x, &y], |t| logaddexp_of(t[0], t[1]))
+}
+
+fn logaddexp_of(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    let largest = super::maximum(x.into(), y.into())?;
+    let same = one(&op::LogicalAnd, &[&x.equal(y)?, &super::isinf(x)?])?;
+    let distance = where_(&same, number(0.0), (&x.sub(y)?).into())?;
     let more = super::log1p(&super::exp(&super::abs(&distance)?.neg()?)?)?;
     where_(&same, (&largest).into(), (&largest.add(&more)?).into())
 }
@@ -116,7 +122,7 @@ pub fn heaviside(x: &Tensor, values: &Tensor) -> Result<Tensor> {
 pub fn float_power(x: Operand, y: Operand) -> Result<Tensor> {
     let wide = |x: Operand| match x {
         Operand::Tensor(t) => t.to_dtype(DType::F64),
-        Operand::Scalar(s) => Tensor::scalar(s, DType::F64, lampyr_base::Device::CPU),
+        Operand::Scalar(s) => Tensor::scalar(s, DType::F64, Device::CPU),
     };
     match y {
         Operand::Scalar(p) => super::pow((&wide(x)?).into(), Operand::Scalar(Scalar::Float(p.to_f64()))),
@@ -126,6 +132,13 @@ pub fn float_power(x: Operand, y: Operand) -> Result<Tensor> {
 
 /// `start + weight * (end - start)`
 pub fn lerp(start: &Tensor, end: &Tensor, weight: Operand) -> Result<Tensor> {
+    match weight {
+        Operand::Scalar(_) => once(&[start, end], |t| lerped(t[0], t[1], weight)),
+        Operand::Tensor(w) => once(&[start, end, w], |t| lerped(t[0], t[1], Operand::Tensor(t[2]))),
+    }
+}
+
+fn lerped(start: &Tensor, end: &Tensor, weight: Operand) -> Result<Tensor> {
     let way = end.sub(start)?;
     let near = |w: Operand| start.add(&mul((&way).into(), w)?);
     let far = |w: Operand| end.sub(&mul((&way).into(), (&sub(number(1.0), w)?).into())?);
@@ -140,7 +153,7 @@ pub fn lerp(start: &Tensor, end: &Tensor, weight: Operand) -> Result<Tensor> {
 
 /// `input + value * tensor1 * tensor2`
 pub fn addcmul(input: &Tensor, tensor1: &Tensor, tensor2: &Tensor, value: Scalar) -> Result<Tensor> {
-    added(input, tensor1.mul(tensor2)?, value)
+    once(&[input, tensor1, tensor2], |t| added(t[0], t[1].mul(t[2])?, value))
 }
 
 /// `input + value * tensor1 / tensor2`
@@ -148,7 +161,7 @@ pub fn addcdiv(input: &Tensor, tensor1: &Tensor, tensor2: &Tensor, value: Scalar
     if !tensor1.dtype().is_float() && !tensor2.dtype().is_float() {
         return Err(Error::dtype("addcdiv of two integer tensors is not defined").with_help("convert one to float"));
     }
-    added(input, tensor1.div(tensor2)?, value)
+    once(&[input, tensor1, tensor2], |t| added(t[0], t[1].div(t[2])?, value))
 }
 
 fn added(input: &Tensor, more: Tensor, value: Scalar) -> Result<Tensor> {
@@ -194,19 +207,27 @@ fn every(x: &Tensor) -> Result<bool> {
 
 /// `sin(pi x) / (pi x)`, 1 at zero.
 pub fn sinc(x: &Tensor) -> Result<Tensor> {
-    let x = float(x)?;
-    let zero = x.equal(0i64)?;
-    let safe = where_(&zero, number(1.0), (&x).into())?.mul(PI)?;
-    where_(&zero, number(1.0), (&div((&super::sin(&safe)?).into(), (&safe).into())?).into())
+    once(&[&float(x)?], |t| {
+        let zero = t[0].equal(0i64)?;
+        let safe = where_(&zero, number(1.0), t[0].into())?.mul(PI)?;
+        where_(&zero, number(1.0), (&div((&super::sin(&safe)?).into(), (&safe).into())?).into())
+    })
 }
 
 /// `log(x / (1 - x))`, with `x` brought between `eps` and `1 - eps` where given.
 pub fn logit(x: &Tensor, eps: Option<f64>) -> Result<Tensor> {
-    let mut x = float(x)?;
-    if let Some(eps) = eps {
-        x = one(&op::Clip { min: Some(eps), max: Some(1.0 - eps) }, &[&x])?;
-    }
-    super::log(&x.div(&sub(number(1.0), (&x).into())?)?)
+    once(&[&float(x)?], |t| {
+        let x = match eps {
+            // Bounds that cross: what lies below the lower one is brought there first.
+            Some(eps) => {
+                let low = t[0].less(eps)?;
+                let inner = where_(&t[0].greater(1.0 - eps)?, number(1.0 - eps), t[0].into())?;
+                where_(&low, number(eps), (&inner).into())?
+            }
+            None => t[0].clone(),
+        };
+        super::log(&x.div(&sub(number(1.0), (&x).into())?)?)
+    })
 }
 
 /// Rounded to whole numbers, or to `decimals` digits; the even one of two.
@@ -233,11 +254,11 @@ pub fn angle(x: &Tensor) -> Result<Tensor> {
 
 /// `x * 2 ** y`
 pub fn ldexp(x: Operand, y: Operand) -> Result<Tensor> {
-    let exponent = match y {
-        Operand::Tensor(t) => float(t)?,
-        Operand::Scalar(s) => Tensor::scalar(s, DType::F32, lampyr_base::Device::CPU)?,
-    };
-    mul(x, (&super::exp2(&exponent)?).into())
+    let to = common(&[x, y]);
+    let to = if to.is_float() { to } else { lampyr_runtime::default_dtype() };
+    // The power may be out of the range of the type where the product is not.
+    let (x, y) = (as_tensor(x, DType::F64, Device::CPU)?, as_tensor(y, DType::F64, Device::CPU)?);
+    x.mul(&super::exp2(&y)?)?.to_dtype(to)
 }
 
 /// Elements brought between two bounds, numbers or tensors; NaN stays.
@@ -289,8 +310,8 @@ const ALL: u16 = TOP | METHOD | INPLACE;
 const BOTH: u16 = TOP | METHOD;
 
 macro_rules! two {
-    ($name:literal, $first:literal, $spaces:expr, $doc:literal, $f:expr) => {
-        name(concat!($name, "(", $first, " input, Operand other, *, Tensor? out=None) -> Tensor"), $spaces, $doc, |a| {
+    ($name:literal, $first:literal, $second:literal, $spaces:expr, $doc:literal, $f:expr) => {
+        name(concat!($name, "(", $first, " input, ", $second, " other, *, Tensor? out=None) -> Tensor"), $spaces, $doc, |a| {
             give($f(a.operand(0)?, a.operand(1)?))
         })
         .cost(12.0)
@@ -299,25 +320,41 @@ macro_rules! two {
 
 macro_rules! same {
     ($name:literal, $spaces:expr, $doc:literal) => {
-        name(concat!($name, "(Tensor input) -> Tensor"), $spaces, $doc, |a| give(Ok(a.tensor(0)?.clone())))
+        same!($name, "", $spaces, $doc)
+    };
+    ($name:literal, $rest:literal, $spaces:expr, $doc:literal) => {
+        name(concat!($name, "(Tensor input", $rest, ") -> Tensor"), $spaces, $doc, |a| {
+            give(Ok(a.tensor(0)?.clone()))
+        })
     };
 }
 
 pub(super) const NAMES: &[Entry] = &[
-    two!("atan2", "Tensor", ALL, "Angle of the point `(other, input)`, in radians from minus to plus pi.", atan2)
+    two!("atan2", "Tensor", "Tensor", ALL, "Angle of the point `(other, input)`, in radians from minus to plus pi.", atan2)
         .also(&["arctan2"]),
-    two!("hypot", "Tensor", ALL, "`sqrt(input ** 2 + other ** 2)`", hypot),
-    two!("logaddexp", "Tensor", BOTH, "`log(exp(input) + exp(other))`", logaddexp),
-    two!("copysign", "Tensor", ALL, "The size of `input` with the sign of `other`.", copysign),
-    two!("xlogy", "Operand", ALL, "`input * log(other)`, zero where `input` is.", xlogy),
-    two!("fmax", "Tensor", BOTH, "The larger elements; of a number and NaN the number.", fmax),
-    two!("fmin", "Tensor", BOTH, "The smaller elements; of a number and NaN the number.", fmin),
-    two!("ldexp", "Tensor", ALL, "`input * 2 ** other`", ldexp),
+    two!("hypot", "Tensor", "Tensor", ALL, "`sqrt(input ** 2 + other ** 2)`", hypot),
+    two!("logaddexp", "Tensor", "Tensor", BOTH, "`log(exp(input) + exp(other))`", logaddexp),
+    two!("copysign", "Tensor", "Operand", ALL, "The size of `input` with the sign of `other`.", copysign),
+    two!("xlogy", "Operand", "Operand", ALL, "`input * log(other)`, zero where `input` is.", |x, y| {
+        one_tensor(x, y, xlogy)
+    }),
+    two!("fmax", "Tensor", "Tensor", BOTH, "The larger elements; of a number and NaN the number.", fmax),
+    two!("fmin", "Tensor", "Tensor", BOTH, "The smaller elements; of a number and NaN the number.", fmin),
+    two!("ldexp", "Tensor", "Tensor", ALL, "`input * 2 ** other`", ldexp),
     name(
         "float_power(Operand input, Operand exponent, *, Tensor? out=None) -> Tensor",
-        ALL,
+        BOTH,
         "`input ** exponent` in float64.",
-        |a| give(float_power(a.operand(0)?, a.operand(1)?)),
+        |a| give(one_tensor(a.operand(0)?, a.operand(1)?, float_power)),
+    ),
+    name(
+        "float_power(Tensor input, Operand exponent) -> Tensor",
+        INPLACE,
+        "`input ** exponent` in float64.",
+        |a| match a.tensor(0)?.dtype() {
+            DType::F64 => give(float_power(a.operand(0)?, a.operand(1)?)),
+            other => Err(Error::dtype(format!("a float64 result for a {other} tensor")).with_expected("float64")),
+        },
     ),
     name(
         "heaviside(Tensor input, Tensor values, *, Tensor? out=None) -> Tensor",
@@ -434,7 +471,7 @@ pub(super) const NAMES: &[Entry] = &[
     }),
     same!("real", TOP, "The real part: the tensor itself."),
     same!("conj", BOTH, "The conjugate: of real numbers the tensor itself."),
-    same!("conj_physical", BOTH, "The conjugate: of real numbers the tensor itself."),
+    same!("conj_physical", ", *, Tensor? out=None", ALL, "The conjugate: of real numbers the tensor itself."),
     same!("resolve_conj", BOTH, "The tensor with conjugation carried out: the tensor itself."),
     same!("resolve_neg", BOTH, "The tensor with negation carried out: the tensor itself."),
 ];

@@ -57,6 +57,9 @@ pub fn max_pooling(x: &Tensor, pooling: Pooling, with_indices: bool) -> Result<(
         return Ok((y.to_dtype(x.dtype())?, at));
     }
     let (wide, added) = batched(x, pooling.n, &name)?;
+    if wide.shape()[1..].contains(&0) {
+        return Err(shape_error(&name, "an axis behind the batch has no elements", &[x]));
+    }
     let Ready { kernel, strides, pads, dilations } = pooling.ready(&name)?;
     let pool = op::MaxPool {
         kernel,
@@ -76,6 +79,9 @@ pub fn max_pooling(x: &Tensor, pooling: Pooling, with_indices: bool) -> Result<(
 /// Means of windows of `x` `[N, C, ..]` or `[C, ..]`; sums are divided by `divisor` where one is given.
 pub fn avg_pooling(x: &Tensor, pooling: Pooling, count_padding: bool, divisor: Option<i64>) -> Result<Tensor> {
     let name = format!("avg_pool{}d", pooling.n);
+    if x.dtype() == DType::I64 {
+        return whole_means(x, pooling, count_padding, divisor);
+    }
     floats(x, &name)?;
     if divisor == Some(0) {
         return Err(Error::value("the divisor is zero").with_op(&name));
@@ -92,6 +98,16 @@ pub fn avg_pooling(x: &Tensor, pooling: Pooling, count_padding: bool, divisor: O
         divisor_override: divisor,
     };
     unbatched(one(&pool, &[&wide])?, added)
+}
+
+/// Means of whole numbers, rounded towards zero.
+fn whole_means(x: &Tensor, pooling: Pooling, count_padding: bool, divisor: Option<i64>) -> Result<Tensor> {
+    let taps = pooling.kernel.iter().fold(1i64, |n, &k| n.saturating_mul(k));
+    let parts = taps.max(divisor.map_or(1, i64::saturating_abs)).saturating_mul(taps) as f64;
+    let mean = avg_pooling(&x.to_dtype(DType::F64)?, pooling, count_padding, divisor)?;
+    // A quotient that is whole may lie just below; others are at least one part of the divisor away from the next.
+    let up = one(&op::Sign, &[&mean])?.mul(0.5 / parts)?;
+    one(&op::Trunc, &[&mean.add(&up)?])?.to_dtype(x.dtype())
 }
 
 /// `p` norms of windows of `x`, without padding.

@@ -149,6 +149,10 @@ pub fn addmv(input: &Tensor, x: &Tensor, y: &Tensor, beta: Scalar, alpha: Scalar
 
 /// `beta * input + alpha * outer(x, y)`
 pub fn addr(input: &Tensor, x: &Tensor, y: &Tensor, beta: Scalar, alpha: Scalar) -> Result<Tensor> {
+    super::support::once(&[input, x, y], |t| addr_of(t[0], t[1], t[2], beta, alpha))
+}
+
+fn addr_of(input: &Tensor, x: &Tensor, y: &Tensor, beta: Scalar, alpha: Scalar) -> Result<Tensor> {
     let product = outer(x, y)?;
     let all = super::support::promoted(&[input, &product])?;
     let [input, product] = &all[..] else { return Err(Error::internal("two operands")) };
@@ -219,10 +223,23 @@ pub fn tensordot(x: &Tensor, y: &Tensor, left: &[i64], right: &[i64]) -> Result<
     reshape_to(&product("tensordot", &left, &right)?, &[m, n].concat())
 }
 
+/// Whether an index of one operand alone is summed over: sums of integers are `int64`.
+fn sums_alone(equation: &str) -> bool {
+    let Some((left, right)) = equation.split_once("->") else { return false };
+    let operands: Vec<&str> = left.split(',').collect();
+    left.chars().filter(|c| c.is_alphabetic() && !right.contains(*c)).any(|c| {
+        operands.iter().filter(|o| o.contains(c)).count() == 1
+    })
+}
+
 /// Sums of products that an equation such as `ij,jk->ik` names.
 pub fn einsum(equation: &str, operands: &[Tensor]) -> Result<Tensor> {
     let all: Vec<&Tensor> = operands.iter().collect();
     same_dtype("einsum", &all)?;
+    if all.first().is_some_and(|t| t.dtype().is_integer() && t.dtype() != DType::I64) && sums_alone(equation) {
+        let wide = operands.iter().map(|t| t.to_dtype(DType::I64)).collect::<Result<Vec<_>>>()?;
+        return einsum(equation, &wide);
+    }
     widened(&all, |t| one(&op::Einsum { equation: equation.replace(' ', "") }, t))
 }
 

@@ -5,10 +5,10 @@ use lampyr_ops::build as op;
 use lampyr_runtime::{Operand, Scalar, Tensor};
 
 use super::operand::one;
-use super::special::choose;
+use super::special::{choose, number_or};
 use super::support::{described, with_axis};
 use super::{abs, eq, gather, gt, movedim, mul, ne, sort, squeeze, unsqueeze};
-use crate::names::{Entry, METHOD, TOP, give, name};
+use crate::names::{Entry, INPLACE, METHOD, TOP, give, name};
 
 /// How a quantile between two elements is chosen.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,14 +60,14 @@ pub fn quantile(
         return Err(Error::dtype(format!("quantiles of {}", described(x))).with_expected("float32 or float64"));
     }
     let q = match q {
-        Operand::Tensor(t) if t.dtype() == x.dtype() && t.rank() <= 1 => t.detach(),
+        Operand::Tensor(t) if t.dtype() == x.dtype() && t.rank() <= 1 => t.clone(),
         Operand::Tensor(t) => {
             return Err(Error::dtype(format!("quantiles at {}", described(t)))
                 .with_expected(format!("a number, or a vector of {}", x.dtype())));
         }
         Operand::Scalar(s) => Tensor::scalar(s, x.dtype(), x.device())?,
     };
-    if q.contiguous()?.to_host()?.to_f64().iter().any(|v| !(0.0..=1.0).contains(v)) {
+    if q.detach().contiguous()?.to_host()?.to_f64().iter().any(|v| !(0.0..=1.0).contains(v)) {
         return Err(Error::value("a quantile is not from 0 to 1"));
     }
     if x.is_empty() {
@@ -91,17 +91,17 @@ pub fn quantile(
         Between::Nearest => rank = one(&op::Round, &[&rank])?,
         Between::Linear | Between::Midpoint => {}
     }
-    let low = one(&op::Floor, &[&rank])?;
+    let low = one(&op::Floor, &[&rank.detach()])?;
     let mut value = gather(&sorted, -1, &whole(&low)?)?;
     if matches!(between, Between::Linear | Between::Midpoint) {
-        let high = gather(&sorted, -1, &whole(&one(&op::Ceil, &[&rank])?)?)?;
+        let high = gather(&sorted, -1, &whole(&one(&op::Ceil, &[&rank.detach()])?)?)?;
         let part = rank.sub(&low)?;
-        let part = if between == Between::Midpoint { part.mul(0i64)?.add(0.5)? } else { part };
+        let part = if between == Between::Midpoint { part.detach().mul(0i64)?.add(0.5)? } else { part };
         value = value.add(&high.sub(&value)?.mul(&part)?)?;
     }
     if !skip {
         let gaps = ne((&there).into(), (size as i64).into())?;
-        value = choose(&gaps, &value.mul(f64::NAN)?, &value)?;
+        value = number_or(&gaps, f64::NAN, &value)?;
     }
     let value = if q.rank() == 0 { squeeze(&value, Some(-1))? } else { movedim(&value, &[-1], &[0])? };
     if !keepdim {
@@ -149,6 +149,9 @@ pub fn cov(x: &Tensor, correction: i64, counts: Option<&Tensor>, weights: Option
     let rows = if x.rank() == 2 { x.clone() } else { x.reshape(&[1, -1])? };
     for (w, fractions) in [(counts, false), (weights, true)] {
         let Some(w) = w else { continue };
+        if w.detach().to_host()?.to_f64().iter().any(|v| *v < 0.0) {
+            return Err(Error::value("a weight is negative").with_expected("weights from 0 on"));
+        }
         if w.rank() > 1 || w.len() as i64 != n || w.dtype().is_float() != fractions || w.dtype() == DType::Bool {
             return Err(Error::shape(format!("weights {}", described(w)))
                 .with_expected(format!("a vector of {n}, whole numbers as fweights, floats as aweights")));
@@ -232,10 +235,10 @@ pub(super) const NAMES: &[Entry] = &[
     name("logdet(Tensor input) -> Tensor", BOTH, "Logarithm of the determinants of matrices.", |a| {
         give(one(&op::Det, &[a.tensor(0)?]).and_then(|d| d.log()))
     }),
-    name("deg2rad(Tensor input, *, Tensor? out=None) -> Tensor", BOTH, "Degrees as radians.", |a| {
+    name("deg2rad(Tensor input, *, Tensor? out=None) -> Tensor", BOTH | INPLACE, "Degrees as radians.", |a| {
         give(mul(a.operand(0)?, (std::f64::consts::PI / 180.0).into()))
     }),
-    name("rad2deg(Tensor input, *, Tensor? out=None) -> Tensor", BOTH, "Radians as degrees.", |a| {
+    name("rad2deg(Tensor input, *, Tensor? out=None) -> Tensor", BOTH | INPLACE, "Radians as degrees.", |a| {
         give(mul(a.operand(0)?, (180.0 / std::f64::consts::PI).into()))
     }),
 ];

@@ -25,8 +25,11 @@ fn counted(op: &dyn Op, x: &Tensor) -> Result<Tensor> {
 /// The axes, counted from the front, each once.
 ///
 /// # Errors
-/// When an axis is out of range or there twice.
+/// When an axis is out of range or there twice, or the tensor has more than 64.
 fn axes(x: &Tensor, dims: &[i64]) -> Result<Vec<usize>> {
+    if x.rank() > 64 {
+        return Err(Error::shape(format!("a reduction of a tensor of {} axes", x.rank())).with_expected("at most 64"));
+    }
     let mut found = Vec::with_capacity(dims.len());
     for &dim in dims {
         let axis = axis(x, dim)?;
@@ -137,6 +140,16 @@ pub fn extreme_along(x: &Tensor, dim: i64, keepdim: bool, largest: bool) -> Resu
     if keepdim { Ok((values, at)) } else { Ok((super::squeeze(&values, Some(dim))?, super::squeeze(&at, Some(dim))?)) }
 }
 
+/// # Errors
+/// When the `out` at a position is of another type than the input.
+pub(super) fn same_out(a: &Call, at: usize) -> Result<()> {
+    let (x, out) = (a.tensor(0)?, a.tensor_or_none(at)?);
+    match out.filter(|o| o.dtype() != x.dtype()) {
+        Some(o) => Err(Error::dtype(format!("`out` is {}", o.dtype())).with_expected(x.dtype().to_string())),
+        None => Ok(()),
+    }
+}
+
 fn dims<'a>(a: &'a Call, at: usize) -> Result<&'a [i64]> {
     Ok(a.ints_or_none(at)?.unwrap_or_default())
 }
@@ -162,19 +175,26 @@ pub(super) const NAMES: &[Entry] = &[
         "amax(Tensor input, int[1] dim=[], bool keepdim=False, *, Tensor? out=None) -> Tensor",
         BOTH,
         "Largest elements over axes; over all when none is given. Equal ones share the gradient.",
-        |a| give(amax(a.tensor(0)?, a.ints(1)?, a.bool(2)?)),
+        |a| give(same_out(a, 3).and_then(|()| amax(a.tensor(0)?, a.ints(1)?, a.bool(2)?))),
     )
     .cost(1.0),
     name(
         "amin(Tensor input, int[1] dim=[], bool keepdim=False, *, Tensor? out=None) -> Tensor",
         BOTH,
         "Smallest elements over axes; over all when none is given. Equal ones share the gradient.",
-        |a| give(amin(a.tensor(0)?, a.ints(1)?, a.bool(2)?)),
+        |a| give(same_out(a, 3).and_then(|()| amin(a.tensor(0)?, a.ints(1)?, a.bool(2)?))),
     )
     .cost(1.0),
     name("max(Tensor input, *, Tensor? out=None) -> Tensor", BOTH, "The largest element.", |a| {
         give(amax(a.tensor(0)?, &[], false))
     })
+    .cost(1.0),
+    name(
+        "max(Tensor input, Tensor other, *, Tensor? out=None) -> Tensor",
+        BOTH,
+        "Of two tensors: the larger elements.",
+        |a| give(super::maximum(Operand::Tensor(a.tensor(0)?), Operand::Tensor(a.tensor(1)?))),
+    )
     .cost(1.0),
     name(
         "max(Tensor input, int dim, bool keepdim=False, *, Tensor[]? out=None) -> (Tensor values, Tensor indices)",
@@ -183,16 +203,16 @@ pub(super) const NAMES: &[Entry] = &[
         |a| give(extreme_along(a.tensor(0)?, a.int(1)?, a.bool(2)?, true)),
     )
     .cost(2.0),
-    name(
-        "max(Tensor input, Tensor other, *, Tensor? out=None) -> Tensor",
-        BOTH,
-        "Of two tensors: the larger elements.",
-        |a| give(super::maximum(Operand::Tensor(a.tensor(0)?), Operand::Tensor(a.tensor(1)?))),
-    )
-    .cost(1.0),
     name("min(Tensor input, *, Tensor? out=None) -> Tensor", BOTH, "The smallest element.", |a| {
         give(amin(a.tensor(0)?, &[], false))
     })
+    .cost(1.0),
+    name(
+        "min(Tensor input, Tensor other, *, Tensor? out=None) -> Tensor",
+        BOTH,
+        "Of two tensors: the smaller elements.",
+        |a| give(super::minimum(Operand::Tensor(a.tensor(0)?), Operand::Tensor(a.tensor(1)?))),
+    )
     .cost(1.0),
     name(
         "min(Tensor input, int dim, bool keepdim=False, *, Tensor[]? out=None) -> (Tensor values, Tensor indices)",
@@ -201,13 +221,6 @@ pub(super) const NAMES: &[Entry] = &[
         |a| give(extreme_along(a.tensor(0)?, a.int(1)?, a.bool(2)?, false)),
     )
     .cost(2.0),
-    name(
-        "min(Tensor input, Tensor other, *, Tensor? out=None) -> Tensor",
-        BOTH,
-        "Of two tensors: the smaller elements.",
-        |a| give(super::minimum(Operand::Tensor(a.tensor(0)?), Operand::Tensor(a.tensor(1)?))),
-    )
-    .cost(1.0),
     name(
         "argmax(Tensor input, int? dim=None, bool keepdim=False, *, Tensor? out=None) -> Tensor",
         BOTH,

@@ -74,6 +74,9 @@ pub fn diff(x: &Tensor, n: i64, dim: i64, prepend: Option<&Tensor>, append: Opti
             .with_expected("at least one axis and n >= 0"));
     }
     let at = axis(x, dim)? as i64;
+    if n == 0 {
+        return x.duplicate();
+    }
     let parts: Vec<&Tensor> = prepend.into_iter().chain([x]).chain(append).collect();
     let mut made = if parts.len() > 1 { Tensor::concat(&parts, at)? } else { x.clone() };
     let size = |t: &Tensor| t.shape().get(at as usize).copied().unwrap_or(0) as i64;

@@ -123,6 +123,17 @@ pub fn arange(start: Scalar, end: Scalar, step: Scalar, dtype: DType) -> Result<
             let values: Vec<i64> = (0..n as i64).map(|i| a + i * s).collect();
             HostTensor::from_i64(dtype, &[n], &values)?
         }
+        // Whole numbers count from a whole start in whole steps.
+        _ if !dtype.is_float() => {
+            let (a, s) = (a as i64, s as i64);
+            if s == 0 {
+                return Err(Error::value(format!("arange of {dtype} by {step:?}"))
+                    .with_op("arange")
+                    .with_expected("a step of at least 1"));
+            }
+            let values: Vec<i64> = (0..n as i64).map(|i| a.wrapping_add(i.wrapping_mul(s))).collect();
+            HostTensor::from_i64(dtype, &[n], &values)?
+        }
         _ => {
             let values: Vec<f64> = (0..n).map(|i| a + i as f64 * s).collect();
             HostTensor::from_f64(dtype, &[n], &values)?

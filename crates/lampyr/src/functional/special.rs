@@ -132,15 +132,17 @@ fn erfinv64(x: &Tensor) -> Result<Tensor> {
         y = step(&y, &inner)?;
     }
     let edge = eq((&abs(x)?).into(), 1.0.into())?;
-    let y = choose(&inside, &y, &x.mul(f64::NAN)?)?;
-    choose(&edge, &x.mul(f64::INFINITY)?, &y)
+    // What is not chosen must not spoil the gradient of what is.
+    let outside = number_or(&inside, 1.0, x)?.mul(f64::NAN)?;
+    let y = choose(&inside, &y, &outside)?;
+    choose(&edge, &number_or(&inside, 1.0, x)?.mul(f64::INFINITY)?, &y)
 }
 
 /// Power series up to 15, the asymptotic series beyond (Abramowitz and Stegun 9.6.12 and 9.7.1).
 fn i0_64(x: &Tensor) -> Result<Tensor> {
     let size = abs(x)?;
     let far = gt((&size).into(), 15.0.into())?;
-    let near = choose(&far, &size.mul(0.0)?.add(1.0)?, &size)?;
+    let near = number_or(&far, 1.0, x)?;
     let z = near.mul(&near)?.mul(0.25)?;
     let mut low = z.mul(0.0)?.add(1.0)?;
     for k in (1..=50).rev() {

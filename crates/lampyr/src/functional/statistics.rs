@@ -220,6 +220,15 @@ pub(super) const NAMES: &[Entry] = &[
         |a| {
             let dims: Vec<i64> = a.int_or_none(1)?.into_iter().collect();
             let (x, keep) = (a.tensor(0)?, a.bool(2)?);
+            if let Some([low, high]) = a.tensors_or_none(3)? {
+                if low.dtype() != x.dtype() || high.dtype() != x.dtype() {
+                    return Err(Error::dtype(format!("`out` is {} and {}", low.dtype(), high.dtype()))
+                        .with_expected(x.dtype().to_string()));
+                }
+                if low.host_ptr().is_some() && low.host_ptr() == high.host_ptr() {
+                    return Err(Error::value("the tensors of `out` share their memory").with_expected("two tensors"));
+                }
+            }
             give(Ok((super::amin(x, &dims, keep)?, super::amax(x, &dims, keep)?)))
         },
     ),

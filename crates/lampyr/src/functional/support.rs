@@ -47,6 +47,17 @@ pub(crate) fn promoted(tensors: &[&Tensor]) -> Result<Vec<Tensor>> {
     tensors.iter().map(|t| t.to_dtype(to)).collect()
 }
 
+/// The function on half precision as `float32`, rounded once; on other types as they are.
+pub(crate) fn once(tensors: &[&Tensor], f: impl Fn(&[&Tensor]) -> Result<Tensor>) -> Result<Tensor> {
+    let operands: Vec<Operand> = tensors.iter().map(|t| Operand::Tensor(t)).collect();
+    let to = common(&operands);
+    if !matches!(to, DType::F16 | DType::BF16) {
+        return f(tensors);
+    }
+    let wide = tensors.iter().map(|t| t.to_dtype(DType::F32)).collect::<Result<Vec<_>>>()?;
+    f(&wide.iter().collect::<Vec<_>>())?.to_dtype(to)
+}
+
 /// An op of two operands in their common type.
 pub(crate) fn joined<'a>(op: &dyn Op, x: &Tensor, y: impl Into<Operand<'a>>) -> Result<Tensor> {
     let y = y.into();
