@@ -75,8 +75,13 @@ def dtype_of(tensor: Any) -> torch.dtype:
     return tensor.dtype if isinstance(tensor, torch.Tensor) else getattr(torch, tensor.dtype.name)
 
 
-def evaluate(side: Side, function: Callable[..., Any], arguments: Any, order: int) -> Outcome:
-    """Calls `function(*args, **kwargs)` and differentiates `order` times by all leaves."""
+def evaluate(
+    side: Side, function: Callable[..., Any], arguments: Any, order: int, rounded: torch.dtype | None = None
+) -> Outcome:
+    """Calls `function(*args, **kwargs)` and differentiates `order` times by all leaves.
+
+    With `rounded` what is differentiated against has values of that dtype.
+    """
     inputs = side.differentiable(arguments) if order else []
     value = function(*arguments[0], **arguments[1])
     outcome = Outcome(value, [])
@@ -85,7 +90,7 @@ def evaluate(side: Side, function: Callable[..., Any], arguments: Any, order: in
         if not level:
             break
         seeds = [
-            side.convert(cotangent(tuple(tensor.shape), dtype_of(tensor), 97 * step + index))
+            side.convert(cotangent(tuple(tensor.shape), rounded or dtype_of(tensor), 97 * step + index).to(dtype_of(tensor)))
             for index, tensor in enumerate(level)
         ]
         gradients = side.module.autograd.grad(

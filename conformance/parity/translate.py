@@ -76,6 +76,11 @@ def translate(function: Any) -> Any:
     """Raises `Missing` where Lampyr lacks a name that the callable itself is; a lambda fails when it is called."""
     if isinstance(function, functools.partial):
         return functools.partial(translate(function.func), *function.args, **function.keywords)
+    if isinstance(function, torch.nn.Module):
+        module = getattr(lampyr.nn, type(function).__name__)()
+        for name in getattr(function, "__constants__", ()):
+            setattr(module, name, vars(function)[name])
+        return module
     name = getattr(function, "__name__", "")
     if getattr(operator, name, None) is function:
         return function

@@ -119,7 +119,7 @@ class Sample:
         for order in range(self.order, -1, -1):
             try:
                 torch.manual_seed(seed)
-                return evaluate(TORCH, function, arguments, order)
+                return evaluate(TORCH, function, arguments, order, self.dtype if double else None)
             except Exception:
                 if order == 0:
                     raise
@@ -128,8 +128,10 @@ class Sample:
     def checks(self) -> Iterator[tuple[str, Check]]:
         """The checks of this sample by variant. Raises what torch raises."""
         theirs = self.torch_outcome(self.op.op)
-        if self.op.name.startswith("nn.functional") and differ(
-            theirs.value, self.torch_outcome(unseeded(self.op.op), seed=7).value
+        # Windows at random places are often the same.
+        seeds = range(7, 27 if "fractional" in self.op.name else 8)
+        if self.op.name.startswith("nn.functional") and any(
+            differ(theirs.value, self.torch_outcome(unseeded(self.op.op), seed=seed).value) for seed in seeds
         ):
             # It draws random numbers.
             self.values, self.order, theirs.derivatives = False, 0, []
@@ -186,7 +188,7 @@ class Sample:
                 yield "in-place", lambda: self.inplace(inplace, changed.value)
         if self.op.supports_out and "out" not in self.arguments[1]:
             outs = theirs.value if isinstance(theirs.value, list | tuple) else [theirs.value]
-            if outs and all(isinstance(out, torch.Tensor) for out in outs):
+            if outs and all(isinstance(out, torch.Tensor) for out in outs) and self.writes(theirs.value):
                 yield "out", lambda: self.out(theirs.value)
 
     def plain(self, function: Callable[..., Any], wanted: Any) -> None:
@@ -206,6 +208,18 @@ class Sample:
         except Refused:
             return
         raise Differs(f"no error but {value.dtype}")
+
+    def writes(self, wanted: Any) -> bool:
+        """Whether torch takes `out` with these arguments."""
+        positional, named = without_gradients(copied(self.arguments))
+        single = isinstance(wanted, torch.Tensor)
+        outs = torch.zeros_like(wanted) if single else tuple(torch.zeros_like(t) for t in wanted)
+        try:
+            with torch.no_grad():
+                self.op.op(*positional, **named, out=outs)
+        except Exception:
+            return False
+        return True
 
     def out(self, wanted: Any) -> None:
         arguments = without_gradients(copied(self.arguments))

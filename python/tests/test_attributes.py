@@ -46,8 +46,14 @@ def test_what_a_tensor_says_of_itself():
     x += 1
     assert x._version == 1 and x.data._version == 1
     assert x.is_set_to(x.data) and x.is_same_size(lp.ones(2, 2)) and x.equal(lp.ones(2, 2)) and not x.equal(lp.ones(2))
+    assert not x.is_contiguous(memory_format=lp.channels_last)
     with pytest.raises(RuntimeError):
-        x.is_contiguous(memory_format=lp.channels_last)
+        x.to(memory_format=lp.channels_last)
+    image = lp.arange(24.0).reshape(1, 2, 3, 4)
+    turned = image.to(memory_format=lp.channels_last)
+    assert turned.stride() == (24, 1, 8, 2) and turned.tolist() == image.tolist()
+    assert turned.is_contiguous(memory_format=lp.channels_last) and not turned.is_contiguous()
+    assert turned.half(memory_format=lp.channels_last).stride() == turned.stride()
     with pytest.raises(RuntimeError):
         _ = x.imag
     x.data = lp.full((2, 2), 5.0)

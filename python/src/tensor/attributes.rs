@@ -64,11 +64,8 @@ pub(super) fn formatted(x: Tensor, format: Option<&Bound<'_, MemoryFormat>>) -> 
 /// As `dtype`: the same object when it has that already.
 fn cast(slf: &Bound<'_, PyTensor>, dtype: DType, format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<PyTensor>> {
     let x = &slf.get().0;
-    let made = if x.dtype() == dtype {
-        x.clone()
-    } else {
-        crate::error::run(slf.py(), x.len() as f64, || x.to_dtype(dtype))?
-    };
+    let made =
+        if x.dtype() == dtype { x.clone() } else { crate::error::run(slf.py(), x.len() as f64, || x.to_dtype(dtype))? };
     let made = formatted(made, format)?;
     if made.same(x) {
         return Ok(slf.clone().unbind());

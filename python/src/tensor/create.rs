@@ -416,18 +416,9 @@ pub fn logspace(
     let _ = layout;
     crate::dtype::device(device)?;
     let to = parse_or(dtype, lampyr::default_dtype())?;
-    let (first, last) = (some_number(start)?.to_f64(), some_number(end)?.to_f64());
-    let powers = match steps {
-        // Whole exponents, in whole steps.
-        2.. if !to.is_float() => {
-            let (first, last) = (first.trunc(), last.trunc());
-            let step = ((last - first) / (steps - 1) as f64).trunc();
-            let half = steps as usize / 2;
-            let at = |i: usize| if i < half { first + step * i as f64 } else { last - step * (steps as usize - 1 - i) as f64 };
-            spaced(0.0, 0.0, steps, DType::F64)?.iter().enumerate().map(|(i, _)| at(i)).collect()
-        }
-        _ => spaced(first, last, steps, DType::F64)?,
-    };
+    // Exponents of whole numbers are at equal distances between whole ends.
+    let end_of = |ob: &Ob<'_>| some_number(ob).map(|s| if to.is_float() { s.to_f64() } else { s.to_f64().trunc() });
+    let powers = spaced(end_of(start)?, end_of(end)?, steps, DType::F64)?;
     let values: Vec<f64> = powers.into_iter().map(|p| base.powf(p)).collect();
     let host = HostTensor::from_f64(to, &[values.len()], &values)?;
     output(start.py(), Tensor::from_host(&host, Device::CPU)?, out, requires_grad)
@@ -451,7 +442,8 @@ pub fn eye(
 ) -> Result<Py<PyTensor>> {
     let _ = (layout, pin_memory);
     let size = |n: i64| {
-        usize::try_from(n).map_err(|_| Error::value(format!("an identity of {n} rows or columns")).with_expected("0 or more"))
+        usize::try_from(n)
+            .map_err(|_| Error::value(format!("an identity of {n} rows or columns")).with_expected("0 or more"))
     };
     let (n, m, to) = (size(n)?, size(m.unwrap_or(n))?, parse_or(dtype, lampyr::default_dtype())?);
     let made = f::full(&[n, m], Scalar::Int(0), to, crate::dtype::device(device)?)?;

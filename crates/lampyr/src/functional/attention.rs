@@ -42,6 +42,13 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: Attention) -> Resu
             .with_op(name)
             .with_expected(format!("bool or {}", q.dtype())));
     }
+    if matches!(q.dtype(), DType::F16 | DType::BF16) && k.dtype() == q.dtype() && v.dtype() == q.dtype() {
+        // Scores are not rounded before the softmax.
+        let wide = |t: &Tensor| t.to_dtype(DType::F32);
+        let mask = mask.map(|m| if m.dtype() == DType::Bool { Ok(m.clone()) } else { wide(m) }).transpose()?;
+        let options = Attention { mask: mask.as_ref(), ..options };
+        return attention(&wide(q)?, &wide(k)?, &wide(v)?, options)?.to_dtype(q.dtype());
+    }
     let heads = |t: &Tensor| t.rank().checked_sub(3).and_then(|a| t.shape().get(a).copied());
     let batch = |t: &Tensor| t.shape()[..t.rank().saturating_sub(3)].to_vec();
     let aligned = q.rank() == k.rank() && k.rank() == v.rank() && batch(q) == batch(k) && batch(k) == batch(v);

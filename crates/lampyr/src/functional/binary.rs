@@ -240,9 +240,12 @@ macro_rules! two {
         two!($name, $first, "Operand", $spaces, $doc, $f)
     };
     ($name:literal, $first:literal, $second:literal, $spaces:expr, $doc:literal, $f:expr) => {
-        name(concat!($name, "(", $first, " input, ", $second, " other, *, Tensor? out=None) -> Tensor"), $spaces, $doc, |a| {
-            give($f(a.operand(0)?, a.operand(1)?))
-        })
+        name(
+            concat!($name, "(", $first, " input, ", $second, " other, *, Tensor? out=None) -> Tensor"),
+            $spaces,
+            $doc,
+            |a| give($f(a.operand(0)?, a.operand(1)?)),
+        )
         .cost(1.0)
     };
 }
@@ -288,7 +291,9 @@ pub(crate) const NAMES: &[Entry] = &[
         give(one_tensor(a.operand(0)?, a.operand(1)?, pow))
     })
     .cost(8.0),
-    two!("remainder", "Operand", ALL, "Remainder of the division, with the sign of `other`.", |x, y| one_tensor(x, y, remainder)),
+    two!("remainder", "Operand", ALL, "Remainder of the division, with the sign of `other`.", |x, y| one_tensor(
+        x, y, remainder
+    )),
     two!("fmod", "Tensor", ALL, "Remainder of the division, with the sign of `input`.", fmod),
     two!("maximum", "Tensor", "Tensor", ALL, "The larger elements; NaN where either is.", maximum),
     two!("minimum", "Tensor", "Tensor", ALL, "The smaller elements; NaN where either is.", minimum),

@@ -43,7 +43,14 @@ pub fn nextafter(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     let moved = choose(&eq((&x).into(), 0i64.into())?, &least, &moved)?;
     let moved = choose(&eq((&x).into(), (&y).into())?, &y, &moved)?;
     let none = one(&op::LogicalOr, &[&one(&op::IsNan, &[&x])?, &one(&op::IsNan, &[&y])?])?;
-    choose(&none, &x.add(&y)?, &moved)
+    let made = choose(&none, &x.add(&y)?, &moved)?;
+    if !(x.requires_grad() && lampyr_runtime::is_grad_enabled()) {
+        return Ok(made);
+    }
+    // The neighbour moves as the number does, except where there is no step.
+    let moves = one(&op::LogicalAnd, &[&isfinite(&x)?, &ne((&x.detach()).into(), (&y.detach()).into())?])?;
+    let zero = Tensor::scalar(Scalar::Float(0.0), x.dtype(), x.device())?;
+    made.detach().add(&choose(&moves, &x.sub(&x.detach())?, &zero)?)
 }
 
 fn whole(x: Operand, y: Operand, what: &str) -> Result<(Tensor, Tensor)> {

@@ -167,7 +167,7 @@ pub fn embedding_bag(at: &Tensor, weight: &Tensor, bags: Bags, options: Embeddin
     if let Some(w) = bags.weights {
         let w = reshape_to(w, &[w.len()])?;
         let w = one(&op::Gather { axis: 0 }, &[&w, &ints(&kept, &[n], at.device())?])?;
-        rows = rows.mul(&unsqueeze(&w, 1)?)?;
+        rows = rows.to_dtype(accumulator(weight.dtype()))?.mul(&unsqueeze(&w, 1)?)?;
     }
     let size = weight.shape()[1];
     let bag = ints(&numbers, &[n, 1], at.device())?.expand(&[n, size])?;

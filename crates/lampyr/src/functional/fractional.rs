@@ -12,11 +12,13 @@ use super::support::{floats, ints, shape_error, sizes, two};
 use crate::names::{Call, Entry, FUNCTIONAL, Output, name};
 
 /// First elements of `out` windows of `kernel` elements over `n`, by a number from 0 to 1.
-fn starts(sample: f64, n: usize, out: usize, kernel: usize) -> Vec<usize> {
+fn starts(sample: f64, n: usize, out: usize, kernel: usize, double: bool) -> Vec<usize> {
     let room = n - kernel;
-    let alpha = room as f64 / out.saturating_sub(1).max(1) as f64;
-    let at = |i: usize| ((i as f64 + sample) * alpha) as usize - (sample * alpha) as usize;
-    (0..out).map(|i| if i + 1 == out { room } else { at(i).min(room) }).collect()
+    // The steps are those of the type that the numbers have.
+    let narrow = |v: f64| if double { v } else { f64::from(v as f32) };
+    let alpha = narrow(room as f64 / out.saturating_sub(1).max(1) as f64);
+    let at = |i: usize| narrow(narrow(i as f64 + sample) * alpha) as i64 - narrow(sample * alpha) as i64;
+    (0..out).map(|i| if i + 1 == out { room } else { at(i).clamp(0, room as i64) as usize }).collect()
 }
 
 /// Largest elements of `output` windows of `kernel` elements per axis of `x` `[N, C, ..]` or `[C, ..]`, and their
@@ -47,9 +49,7 @@ pub fn fractional_max_pooling(
             .with_expected(format!("[{batch}, {channels}, {n}]")));
     }
     let random = random.to_host()?.to_f64();
-    if random.iter().any(|r| !(0.0..=1.0).contains(r)) {
-        return Err(Error::value("a sample is not from 0 to 1").with_op(&name));
-    }
+    let double = x.dtype() == DType::F64;
     let (windows, taps) = (output.iter().product::<usize>(), kernel.iter().product::<usize>());
     let rows = batch * channels;
     super::support::room(&[rows, windows, taps])?;
@@ -57,7 +57,7 @@ pub fn fractional_max_pooling(
     for row in 0..rows {
         // Images give the sample of the width first, volumes that of the depth.
         let sample = |a: usize| random[row * n + if n == 2 { 1 - a } else { a }];
-        let places: Vec<_> = (0..n).map(|a| starts(sample(a), own[a], output[a], kernel[a])).collect();
+        let places: Vec<_> = (0..n).map(|a| starts(sample(a), own[a], output[a], kernel[a], double)).collect();
         for w in 0..windows {
             let window = unravel(w, &output);
             for t in 0..taps {

@@ -183,8 +183,7 @@ pub fn local_response_norm(x: &Tensor, size: i64, alpha: f64, beta: f64, k: f64)
         },
         &[&plane],
     )?;
-    let pooling =
-        Pooling { n: 2, kernel: &[size, 1], stride: &[1, 1], padding: &[0], dilation: &[1], ceil: false };
+    let pooling = Pooling { n: 2, kernel: &[size, 1], stride: &[1, 1], padding: &[0], dilation: &[1], ceil: false };
     let mean = reshape_to(&avg_pooling(&wide, pooling, true, None)?, x.shape())?;
     x.div(&power(&mean.mul(alpha)?.add(k)?, beta)?)
 }

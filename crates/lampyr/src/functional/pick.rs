@@ -170,7 +170,7 @@ pub(super) const NAMES: &[Entry] = &[
         |a| give(argwhere(a.tensor(0)?)),
     ),
     name(
-        "nonzero(Tensor input, *, bool as_tuple) -> Tensor[]",
+        "nonzero(Tensor input, *, bool as_tuple, Tensor? out=None) -> Tensor[]",
         TOP | METHOD,
         "Positions of the elements that are not zero.",
         |a| {

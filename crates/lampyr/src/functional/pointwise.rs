@@ -6,8 +6,8 @@ use lampyr_base::{DType, Device, Error, Result};
 use lampyr_ops::build as op;
 use lampyr_runtime::{Operand, Scalar, Tensor};
 
-use super::operand::{as_tensor, binary, common, one, promoted, promoted_float};
 use super::binary::one_tensor;
+use super::operand::{as_tensor, binary, common, one, promoted, promoted_float};
 use super::support::once;
 use super::{add, div, ge, logical_or, lt, mul, sub, where_};
 use crate::names::{Entry, INPLACE, METHOD, TOP, give, name};
@@ -311,9 +311,12 @@ const BOTH: u16 = TOP | METHOD;
 
 macro_rules! two {
     ($name:literal, $first:literal, $second:literal, $spaces:expr, $doc:literal, $f:expr) => {
-        name(concat!($name, "(", $first, " input, ", $second, " other, *, Tensor? out=None) -> Tensor"), $spaces, $doc, |a| {
-            give($f(a.operand(0)?, a.operand(1)?))
-        })
+        name(
+            concat!($name, "(", $first, " input, ", $second, " other, *, Tensor? out=None) -> Tensor"),
+            $spaces,
+            $doc,
+            |a| give($f(a.operand(0)?, a.operand(1)?)),
+        )
         .cost(12.0)
     };
 }
@@ -323,15 +326,20 @@ macro_rules! same {
         same!($name, "", $spaces, $doc)
     };
     ($name:literal, $rest:literal, $spaces:expr, $doc:literal) => {
-        name(concat!($name, "(Tensor input", $rest, ") -> Tensor"), $spaces, $doc, |a| {
-            give(Ok(a.tensor(0)?.clone()))
-        })
+        name(concat!($name, "(Tensor input", $rest, ") -> Tensor"), $spaces, $doc, |a| give(Ok(a.tensor(0)?.clone())))
     };
 }
 
 pub(super) const NAMES: &[Entry] = &[
-    two!("atan2", "Tensor", "Tensor", ALL, "Angle of the point `(other, input)`, in radians from minus to plus pi.", atan2)
-        .also(&["arctan2"]),
+    two!(
+        "atan2",
+        "Tensor",
+        "Tensor",
+        ALL,
+        "Angle of the point `(other, input)`, in radians from minus to plus pi.",
+        atan2
+    )
+    .also(&["arctan2"]),
     two!("hypot", "Tensor", "Tensor", ALL, "`sqrt(input ** 2 + other ** 2)`", hypot),
     two!("logaddexp", "Tensor", "Tensor", BOTH, "`log(exp(input) + exp(other))`", logaddexp),
     two!("copysign", "Tensor", "Operand", ALL, "The size of `input` with the sign of `other`.", copysign),
@@ -347,15 +355,12 @@ pub(super) const NAMES: &[Entry] = &[
         "`input ** exponent` in float64.",
         |a| give(one_tensor(a.operand(0)?, a.operand(1)?, float_power)),
     ),
-    name(
-        "float_power(Tensor input, Operand exponent) -> Tensor",
-        INPLACE,
-        "`input ** exponent` in float64.",
-        |a| match a.tensor(0)?.dtype() {
+    name("float_power(Tensor input, Operand exponent) -> Tensor", INPLACE, "`input ** exponent` in float64.", |a| {
+        match a.tensor(0)?.dtype() {
             DType::F64 => give(float_power(a.operand(0)?, a.operand(1)?)),
             other => Err(Error::dtype(format!("a float64 result for a {other} tensor")).with_expected("float64")),
-        },
-    ),
+        }
+    }),
     name(
         "heaviside(Tensor input, Tensor values, *, Tensor? out=None) -> Tensor",
         ALL,

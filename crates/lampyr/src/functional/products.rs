@@ -227,9 +227,9 @@ pub fn tensordot(x: &Tensor, y: &Tensor, left: &[i64], right: &[i64]) -> Result<
 fn sums_alone(equation: &str) -> bool {
     let Some((left, right)) = equation.split_once("->") else { return false };
     let operands: Vec<&str> = left.split(',').collect();
-    left.chars().filter(|c| c.is_alphabetic() && !right.contains(*c)).any(|c| {
-        operands.iter().filter(|o| o.contains(c)).count() == 1
-    })
+    left.chars()
+        .filter(|c| c.is_alphabetic() && !right.contains(*c))
+        .any(|c| operands.iter().filter(|o| o.contains(c)).count() == 1)
 }
 
 /// Sums of products that an equation such as `ij,jk->ik` names.

@@ -179,6 +179,55 @@ pub fn cov(x: &Tensor, correction: i64, counts: Option<&Tensor>, weights: Option
     if rows.shape()[0] == 1 { all.reshape(&[]) } else { Ok(all) }
 }
 
+/// Logarithms of the determinants of matrices `[.., n, n]`, NaN where they are negative, by elimination with row
+/// exchanges; recorded, so that derivatives exist.
+///
+/// # Errors
+/// When the matrices are not square or of no float type.
+pub fn logdet(x: &Tensor) -> Result<Tensor> {
+    let (rows, batch) = match x.shape() {
+        [batch @ .., m, n] if m == n => (*n, batch.to_vec()),
+        _ => {
+            return Err(Error::shape(format!("logdet of {}", described(x))).with_expected("square matrices [.., n, n]"));
+        }
+    };
+    if !(x.requires_grad() && lampyr_runtime::is_grad_enabled()) {
+        return one(&op::Det, &[x])?.log();
+    }
+    super::support::floats(x, "logdet")?;
+    let count: usize = batch.iter().product();
+    let mut rest = super::shape::reshape_to(x, &[count, rows, rows])?;
+    let mut signs = vec![1.0; count];
+    let mut sum = Tensor::full(&[count], 0.0, x.dtype(), x.device())?;
+    for n in (1..=rows).rev() {
+        let column = rest.detach().slice(2, 0, 1, 1)?.contiguous()?.to_host()?.to_f64();
+        let mut order = Vec::with_capacity(count * n);
+        for (sign, column) in signs.iter_mut().zip(column.chunks(n)) {
+            let best = (1..n).fold(0, |b, i| if column[i].abs() > column[b].abs() { i } else { b });
+            *sign *= if best == 0 { 1.0 } else { -1.0 } * column[best].signum();
+            order.extend((0..n).map(|i| {
+                if i == 0 {
+                    best as i64
+                } else if i == best {
+                    0
+                } else {
+                    i as i64
+                }
+            }));
+        }
+        let order = super::support::ints(&order, &[count, n, 1], x.device())?.expand(&[count, n, n])?;
+        let sorted = gather(&rest, 1, &order)?;
+        let (top, below) = (sorted.slice(1, 0, 1, 1)?, sorted.slice(1, 1, n as i64, 1)?);
+        let pivot = top.slice(2, 0, 1, 1)?;
+        sum = sum.add(&abs(&pivot)?.log()?.reshape(&[-1])?)?;
+        let factors = below.slice(2, 0, 1, 1)?.div(&pivot)?;
+        rest = below.sub(&factors.mul(&top)?)?.slice(2, 1, n as i64, 1)?;
+    }
+    let signs: Vec<f64> = signs.iter().map(|s| s.ln()).collect();
+    let signs = Tensor::from_host(&lampyr_ir::HostTensor::from_f64(x.dtype(), &[count], &signs)?, x.device())?;
+    super::shape::reshape_to(&sum.add(&signs)?, &batch)
+}
+
 /// Correlation of the rows of `x`.
 ///
 /// # Errors
@@ -233,7 +282,7 @@ pub(super) const NAMES: &[Entry] = &[
     ),
     name("corrcoef(Tensor input) -> Tensor", BOTH, "Correlation of the rows.", |a| give(corrcoef(a.tensor(0)?))),
     name("logdet(Tensor input) -> Tensor", BOTH, "Logarithm of the determinants of matrices.", |a| {
-        give(one(&op::Det, &[a.tensor(0)?]).and_then(|d| d.log()))
+        give(logdet(a.tensor(0)?))
     }),
     name("deg2rad(Tensor input, *, Tensor? out=None) -> Tensor", BOTH | INPLACE, "Degrees as radians.", |a| {
         give(mul(a.operand(0)?, (std::f64::consts::PI / 180.0).into()))

@@ -225,7 +225,7 @@ pub(super) const NAMES: &[Entry] = &[
                     return Err(Error::dtype(format!("`out` is {} and {}", low.dtype(), high.dtype()))
                         .with_expected(x.dtype().to_string()));
                 }
-                if low.host_ptr().is_some() && low.host_ptr() == high.host_ptr() {
+                if !low.is_empty() && low.host_ptr().is_some() && low.host_ptr() == high.host_ptr() {
                     return Err(Error::value("the tensors of `out` share their memory").with_expected("two tensors"));
                 }
             }
