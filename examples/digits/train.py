@@ -45,31 +45,8 @@ class DigitsNet(nn.Module):
         x = F.relu(self.conv3(F.max_pool2d(x, 2)))
         return self.fc(x.mean(dim=(2, 3)))
 
-    def to_graph(self):
-        """The model in evaluation mode with a softmax at its end, for batches of any size."""
-        graph = lampyr.Graph()
-        around = {"strides": [1, 1], "pads": [1, 1, 1, 1], "dilations": [1, 1]}
-        weights = {name: graph.add_weight(name, t) for name, t in self.state_dict().items() if "num_" not in name}
-
-        def of(layer, *names):
-            return [weights[f"{layer}.{name}"] for name in names]
-
-        def normalised(x, layer):
-            inputs = [x, *of(layer, "weight", "bias", "running_mean", "running_var")]
-            return graph.add_op("batch_norm", inputs, epsilon=getattr(self, layer).eps)
-
-        x = graph.add_input("image", ["batch", 1, 8, 8])
-        x = graph.add_op("conv", [x, *of("conv1", "weight", "bias")], **around)
-        x = graph.add_op("relu", [normalised(x, "bn1")])
-        x = graph.add_op("conv", [x, *of("conv2", "weight", "bias")], **around)
-        x = graph.add_op("relu", [normalised(x, "bn2")])
-        x = graph.add_op("max_pool", [x], kernel=[2, 2], strides=[2, 2], pads=[0, 0, 0, 0], dilations=[1, 1])
-        x = graph.add_op("conv", [x, *of("conv3", "weight", "bias")], **around)
-        x = graph.add_op("relu", [x])
-        x = graph.add_op("flatten", [graph.add_op("global_average_pool", [x])], axis=1)
-        x = graph.add_op("gemm", [x, *of("fc", "weight", "bias")], trans_b=True)
-        graph.mark_output(graph.add_op("softmax", [x], axis=1), "probabilities")
-        return graph
+    def probabilities(self, image):
+        return self(image).softmax(1)
 
 
 def load_pixels():
@@ -127,7 +104,9 @@ def main():
     right = expected.argmax(axis=1) == labels[test_ids]
     print(f"test accuracy {right.mean():.2%} ({right.sum()} of {len(right)}) after {seconds:.1f} s of training")
 
-    data = model.to_graph().to_onnx()
+    example = lampyr.tensor(scale(pixels[test_ids[:2]]))
+    axes = {"image": {0: "batch"}}
+    data = lampyr.onnx.export(model.probabilities, example, output_names=["probabilities"], dynamic_axes=axes)
     got = lampyr.load_onnx(data).compile()(scale(pixels[test_ids]))
     worst = float(np.abs(np.asarray(got) - expected).max())
     print(f"largest difference, exported model against trained: {worst:.2e}")

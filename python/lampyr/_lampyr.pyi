@@ -701,6 +701,13 @@ def batch_norm(
 
 _names: dict[str, dict[str, Callable[..., Any]]]
 
+def _record_onnx(
+    call: Callable[[list[Tensor]], list[Tensor]],
+    inputs: list[tuple[str, Tensor, list[tuple[_int, str]]]],
+    weights: list[tuple[str, Tensor]],
+    outputs: list[str],
+    opset_version: _int | None = None,
+) -> bytes: ...
 def _return_type(name: str) -> type[tuple[Tensor, ...]] | None: ...
 def promote_types(a: DType, b: DType) -> dtype: ...
 def result_type(a: Operand, b: Operand) -> dtype: ...

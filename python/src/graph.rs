@@ -122,3 +122,34 @@ impl CompiledGraph {
         crate::runtime::outputs(py, made)
     }
 }
+
+/// An input of a recorded function: name, example, and the axes of any size with the names of the sizes.
+type Example<'py> = (String, Ob<'py>, Vec<(usize, String)>);
+
+/// Calls `call` on a list of tensors while its ops are recorded; the bytes of an ONNX model that computes the tensors it
+/// returns. Weights become initializers of their names.
+#[pyfunction]
+#[pyo3(name = "_record_onnx", signature = (call, inputs, weights, outputs, opset_version = None))]
+pub fn record_onnx<'py>(
+    py: Python<'py>,
+    call: &Ob<'py>,
+    inputs: Vec<Example<'py>>,
+    weights: Vec<(String, Ob<'py>)>,
+    outputs: Vec<String>,
+    opset_version: Option<u32>,
+) -> Result<Bound<'py, PyBytes>> {
+    let input = |(name, example, axes): Example<'py>| {
+        Ok::<_, crate::error::Failure>(lampyr::Input { name, example: required(&example)?.tensor()?, axes })
+    };
+    let inputs = inputs.into_iter().map(input).collect::<Result<Vec<_>>>()?;
+    let weights = weights.into_iter().map(|(n, t)| Ok((n, required(&t)?.tensor()?))).collect::<Result<Vec<_>>>()?;
+    let mut run = |given: &[Tensor]| {
+        let made = (|| -> PyResult<Vec<Tensor>> {
+            let list = pyo3::types::PyList::new(py, given.iter().map(|t| crate::tensor::PyTensor(t.clone())))?;
+            Ok(crate::argument::tensors(&call.call1((list,))?)?)
+        })();
+        made.map_err(|e| crate::error::raised("the recorded function", e))
+    };
+    let graph = lampyr::record_graph(&inputs, &weights, &outputs, &mut run)?;
+    Ok(PyBytes::new(py, &lampyr::onnx::export_within(&graph, opset_version)?))
+}

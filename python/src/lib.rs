@@ -32,7 +32,7 @@ mod _lampyr {
         set_default_dtype,
     };
     #[pymodule_export]
-    use crate::graph::{CompiledGraph, Graph, GraphValue};
+    use crate::graph::{CompiledGraph, Graph, GraphValue, record_onnx};
     #[pymodule_export]
     use crate::interop::{asarray, from_dlpack, from_numpy};
     #[pymodule_export]

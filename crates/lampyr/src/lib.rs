@@ -11,6 +11,7 @@ mod graph;
 mod model;
 pub mod names;
 pub mod random;
+mod recording;
 mod start;
 mod user;
 
@@ -37,5 +38,6 @@ pub use lampyr_runtime::{
     promote_types, result_type, set_default_dtype, set_grad_enabled, with_grad_mode,
 };
 pub use model::{Memory, Model, Port};
+pub use recording::{Input, record_graph};
 pub use start::{init, reset_peak_memory};
 pub use user::{make_op, register_op};

@@ -8,6 +8,7 @@ use lampyr_ir::{
     Builder, Fact, Graph, GraphBuilder, HostTensor, Node, Op, OpRef, SequenceFact, Source, TensorFact, ValueId, Var,
     Vars,
 };
+use lampyr_ops::build::{Expand, Reshape, Slice};
 use prost::Message;
 
 use self::bodies::Parts;
@@ -15,9 +16,11 @@ use crate::pb::{
     AttributeProto, AttributeType, ElementType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorType,
     TypeProto, TypeValue, ValueInfoProto,
 };
+use crate::sizes::Sources;
 use crate::tensor::{write, write_shape};
 
 mod bodies;
+mod regions;
 
 /// The oldest operator set that is written.
 const FIRST_OPSET: u32 = 13;
@@ -28,9 +31,25 @@ const FIRST_OPSET: u32 = 13;
 /// # Errors
 /// [`lampyr_base::ErrorKind::Unsupported`] with everything that ONNX cannot say.
 pub fn export(graph: &Graph) -> Result<Vec<u8>> {
-    let graph = written_out(graph)?;
-    let mut writer = Writer { opset: FIRST_OPSET, ..Writer::default() };
-    let proto = writer.graph(&graph, &[])?;
+    export_within(graph, None)
+}
+
+/// As [`export`], refusing models that need a newer operator set than `newest`.
+///
+/// # Errors
+/// As [`export`].
+pub fn export_within(graph: &Graph, newest: Option<u32>) -> Result<Vec<u8>> {
+    let outputs = graph.outputs().len();
+    let (graph, sizes) = written_out(graph, true)?;
+    let mut writer = Writer { opset: FIRST_OPSET, sizes, ..Writer::default() };
+    let proto = writer.graph(&graph, &[], outputs)?;
+    if let Some(newest) = newest.filter(|n| writer.missing.is_empty() && *n < writer.opset) {
+        return Err(Error::unsupported(format!(
+            "this model needs operator set {}, and {newest} is the newest that may be used",
+            writer.opset
+        ))
+        .with_help("raise opset_version, or leave it out"));
+    }
     if !writer.missing.is_empty() {
         let all = writer.missing.into_iter().map(|(what, nodes)| Missing { what, nodes });
         return Err(Error::unsupported_list(all.collect()));
@@ -57,55 +76,133 @@ fn ir_version(opset: u32) -> i64 {
     }
 }
 
+/// Inputs behind those of a node, by its first output: sizes that are known when the model runs.
+type Sizes = HashMap<ValueId, Vec<ValueId>>;
+
 /// Copies a graph; ops that ONNX does not know are replaced by what they stand for.
-struct Spelling(GraphBuilder);
+#[derive(Default)]
+struct Spelling {
+    graph: GraphBuilder,
+    sources: Sources,
+    sizes: Sizes,
+    /// Names of constants by the address of their elements, which copies of a constant share.
+    names: HashMap<usize, String>,
+}
+
+impl Spelling {
+    /// `op` with sizes that are computed while the model runs, where it has symbolic ones and ONNX has them as inputs.
+    fn sized(&mut self, op: &dyn Op, inputs: &[Var]) -> Result<Option<Vars>> {
+        let any = op.as_any();
+        let lists: Vec<&[Dim]> = if let Some(op) = any.downcast_ref::<Reshape>() {
+            vec![&op.shape]
+        } else if let Some(op) = any.downcast_ref::<Expand>() {
+            vec![&op.shape]
+        } else if let Some(op) = any.downcast_ref::<Slice>() {
+            vec![&op.starts, &op.ends]
+        } else {
+            return Ok(None);
+        };
+        let known = |d: &Dim| d.known().is_some();
+        if self.sources.is_empty()
+            || lists.iter().all(|l| l.iter().all(known))
+            || !lists.iter().flat_map(|l| l.iter()).all(is_value)
+        {
+            return Ok(None);
+        }
+        let mut extra = Vec::new();
+        for dims in lists {
+            extra.push(self.sources.clone().vector(&mut self.graph, dims)?.node()?);
+        }
+        let made = self.graph.apply(op, inputs)?;
+        if let Some(first) = made.first() {
+            self.sizes.insert(first.node()?, extra);
+        }
+        Ok(Some(made))
+    }
+}
+
+fn is_value(dim: &Dim) -> bool {
+    crate::sizes::products(dim).is_some()
+}
 
 impl Builder for Spelling {
     fn apply(&mut self, op: &dyn Op, inputs: &[Var]) -> Result<Vars> {
         if let Some(op) = bodies::written_out(op)? {
-            return self.0.apply(&*op, inputs);
+            return self.graph.apply(&*op, inputs);
         }
-        let facts = inputs.iter().map(|v| self.0.fact(v)).collect::<Result<Vec<_>>>()?;
+        if let Some(made) = self.sized(op, inputs)? {
+            return Ok(made);
+        }
+        if let Some(made) = regions::joined(self, op, inputs)? {
+            return Ok(std::iter::once(made).collect());
+        }
+        let facts = inputs.iter().map(|v| self.graph.fact(v)).collect::<Result<Vec<_>>>()?;
         if op.to_onnx(&facts.iter().collect::<Vec<_>>()).is_none()
             && let Some(Ok(made)) = op.decompose(self, inputs)
         {
             return Ok(made);
         }
-        self.0.apply(op, inputs)
+        self.graph.apply(op, inputs)
     }
     fn fact(&self, var: &Var) -> Result<Fact> {
-        self.0.fact(var)
+        self.graph.fact(var)
     }
     fn constant(&mut self, value: HostTensor) -> Result<Var> {
-        self.0.constant(value)
+        let name = self.names.get(&address(&value)).cloned();
+        let var = self.graph.constant(value)?;
+        if let Some(name) = name {
+            self.graph.name(&var, &name)?;
+        }
+        Ok(var)
     }
     fn read(&mut self, var: &Var) -> Result<Option<HostTensor>> {
-        self.0.read(var)
+        self.graph.read(var)
     }
     fn dims(&mut self, var: &Var) -> Result<Vec<Dim>> {
-        self.0.dims(var)
+        self.graph.dims(var)
     }
     fn scope(&mut self, name: &str) {
-        self.0.scope(name);
+        self.graph.scope(name);
     }
 }
 
-fn written_out(graph: &Graph) -> Result<Graph> {
-    let mut b = Spelling(GraphBuilder::new(&graph.name));
+fn address(value: &HostTensor) -> usize {
+    value.bytes().as_ptr() as usize
+}
+
+/// `graph` in words of ONNX. Sizes that nodes read besides their inputs are kept alive as outputs behind its own.
+fn written_out(graph: &Graph, outermost: bool) -> Result<(Graph, Sizes)> {
+    let mut b = Spelling { graph: GraphBuilder::new(&graph.name), ..Spelling::default() };
+    for (id, value) in (0..graph.value_count()).map(|i| ValueId(i as u32)).filter_map(|v| Some((v, graph.constant(v)?)))
+    {
+        if !value.bytes().is_empty() {
+            b.names.insert(address(value), graph.value(id).name.clone());
+        }
+    }
     let inputs: Vec<Var> =
-        graph.inputs().iter().map(|v| b.0.input(&graph.value(*v).name, graph.fact(*v).clone())).collect();
+        graph.inputs().iter().map(|v| b.graph.input(&graph.value(*v).name, graph.fact(*v).clone())).collect();
+    if outermost {
+        b.sources = Sources::of(&b.graph, &inputs)?;
+    }
     let outputs = lampyr_ir::interpret::inline(&mut b, graph, &inputs)?;
     for (id, var) in graph.outputs().iter().zip(&outputs) {
-        b.0.output(&graph.value(*id).name, var)?;
+        b.graph.output(&graph.value(*id).name, var)?;
     }
-    let mut graph = b.0.finish();
+    let kept: Vec<ValueId> = b.sizes.values().flatten().copied().collect();
+    for id in kept {
+        b.graph.output("", &Var::Node(id))?;
+    }
+    let mut graph = b.graph.finish();
     graph.remove_dead();
-    Ok(graph)
+    Ok((graph, b.sizes))
 }
 
 #[derive(Default)]
 struct Writer {
     opset: u32,
+    sizes: Sizes,
+    /// Whether a sub-graph is being written, whose values have numbers of their own.
+    inside: bool,
     missing: BTreeMap<String, Vec<String>>,
     taken: HashSet<String>,
 }
@@ -128,7 +225,7 @@ impl Writer {
     }
 
     /// The last inputs of a sub-graph are read under the names of `captured` around it.
-    fn graph(&mut self, graph: &Graph, captured: &[String]) -> Result<GraphProto> {
+    fn graph(&mut self, graph: &Graph, captured: &[String], outputs: usize) -> Result<GraphProto> {
         let mut proto = GraphProto { name: self.unique(&graph.name), ..GraphProto::default() };
         let own = graph.inputs().len().saturating_sub(captured.len());
         let (own, outer) = graph.inputs().split_at(own);
@@ -138,8 +235,9 @@ impl Writer {
             proto.input.push(info(&name, graph.fact(*id)));
             names.insert(*id, name);
         }
+        let results = graph.outputs().get(..outputs).unwrap_or_default();
         // Names of outputs are part of the interface: they are given before other names can take them.
-        for id in graph.outputs() {
+        for id in results {
             if matches!(graph.value(*id).source, Source::Node(..)) && !names.contains_key(id) {
                 let name = self.unique(&graph.value(*id).name);
                 names.insert(*id, name);
@@ -150,7 +248,7 @@ impl Writer {
             self.node(graph, node, &mut names, &mut proto)?;
         }
         let mut used: HashSet<ValueId> = HashSet::new();
-        for id in graph.outputs() {
+        for id in results {
             let mut name = self.value(graph, *id, &mut names, &mut proto);
             if !used.insert(*id) || !matches!(graph.value(*id).source, Source::Node(..)) {
                 let copy = self.unique(&format!("{name}.out"));
@@ -198,12 +296,16 @@ impl Writer {
         if let Some(parts) = Parts::of(&node.op) {
             return self.control(graph, node, &parts, names, proto);
         }
-        let Some(export) = node.op.to_onnx(&facts) else {
+        let first = node.outputs.first().filter(|_| !self.inside);
+        let sizes = first.and_then(|v| self.sizes.get(v)).cloned().unwrap_or_default();
+        let export = if sizes.is_empty() { node.op.to_onnx(&facts) } else { sized(&node.op) };
+        let Some(export) = export else {
             self.lacks(describe(&node.op), &node.name);
             return Ok(());
         };
         self.opset = self.opset.max(export.opset);
-        let mut input: Vec<String> = node.inputs.iter().map(|v| self.value(graph, *v, names, proto)).collect();
+        let all = node.inputs.iter().chain(&sizes);
+        let mut input: Vec<String> = all.map(|v| self.value(graph, *v, names, proto)).collect();
         for extra in &export.extra {
             let name = self.unique(&format!("{}.constant", node.name));
             proto.initializer.push(write(&name, extra));
@@ -239,14 +341,16 @@ impl Writer {
         let input = input.collect::<Vec<_>>().into_iter().chain(read).collect();
         let output = node.outputs.iter().map(|v| self.value(graph, *v, names, proto)).collect();
         let mut attribute = Vec::new();
+        let outer = std::mem::replace(&mut self.inside, true);
         for (name, body) in &parts.bodies {
             attribute.push(AttributeProto {
                 name: (*name).to_string(),
-                g: Some(self.graph(body, captured)?),
+                g: Some(self.graph(body, captured, body.outputs().len())?),
                 r#type: Some(AttributeType::Graph as i32),
                 ..AttributeProto::default()
             });
         }
+        self.inside = outer;
         let (op_type, name) = (parts.op_type.to_string(), self.unique(&node.name));
         proto.node.push(NodeProto { op_type, name, input, output, attribute, ..NodeProto::default() });
         Ok(())
@@ -295,6 +399,18 @@ impl Writer {
         }
         all
     }
+}
+
+/// The node for an op whose sizes are inputs behind its own.
+fn sized(op: &OpRef) -> Option<OnnxExport> {
+    if op.downcast::<Reshape>().is_some() {
+        return Some(OnnxExport::new("Reshape", 14).attr("allowzero", OnnxAttr::Int(1)));
+    }
+    if let Some(op) = op.downcast::<Slice>() {
+        let export = OnnxExport::new("Slice", 13).input(HostTensor::ints(&op.axes).ok()?);
+        return Some(export.input(HostTensor::ints(&op.steps).ok()?));
+    }
+    op.downcast::<Expand>().map(|_| OnnxExport::new("Expand", 13))
 }
 
 fn describe(op: &OpRef) -> String {

@@ -4,6 +4,7 @@
 use lampyr_base::{Error, Result};
 
 use crate::eager::EagerBuilder;
+use crate::recorder;
 use crate::tape::{Edge, Rule, lock_extra, recording};
 use crate::tensor::Tensor;
 
@@ -37,11 +38,15 @@ impl Tensor {
         if tracked {
             self.keep_old(value)?;
         }
+        let write = if recorder::is_recording() { Some(recorder::before_write(self, value)?) } else { None };
         let source = if shares_memory(self, value) { value.copy_contiguous()? } else { value.detach() };
         if !self.is_empty() {
             self.backend()?.copy(&source.arg(), &self.arg())?;
         }
         self.storage().bump();
+        if let Some(write) = write {
+            recorder::after_write(write)?;
+        }
         self.take_histories(rebased);
         Ok(())
     }

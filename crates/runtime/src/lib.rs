@@ -6,6 +6,7 @@ mod inplace;
 mod memory;
 mod methods;
 mod promote;
+mod recorder;
 pub mod session;
 mod storage;
 mod tape;
@@ -17,6 +18,7 @@ pub use determinism::{Deterministic, deterministic, set_deterministic};
 pub use eager::{EagerBuilder, Sequence, Value, apply, apply_one};
 pub use methods::Operand;
 pub use promote::{Scalar, default_dtype, promote_types, result_type, set_default_dtype};
+pub use recorder::{Named, check_readable, is_recording, record, refuse, unwatched};
 pub use storage::Storage;
 pub use tape::{
     Function, GradFn, GradOptions, Grads, HookHandle, Kept, LeafHook, Output, Packed, PostHook, PreHook, SavedHooks,

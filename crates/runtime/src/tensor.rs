@@ -144,7 +144,16 @@ impl Tensor {
     }
 
     /// Waits for the device and copies the elements to the host.
+    ///
+    /// # Errors
+    /// While ops are recorded ([`crate::record`]), when the elements depend on them.
     pub fn to_host(&self) -> Result<HostTensor> {
+        crate::recorder::check_readable(self)?;
+        self.peek()
+    }
+
+    /// As [`Tensor::to_host`], for checks that only decide whether to fail: allowed while ops are recorded.
+    pub fn peek(&self) -> Result<HostTensor> {
         reference::to_host(&*self.backend()?, &self.arg())
     }
 
@@ -176,6 +185,9 @@ impl Tensor {
         let fresh = Tensor::empty(self.shape(), self.dtype(), self.device())?;
         if !self.is_empty() {
             self.backend()?.copy(&self.arg(), &fresh.arg())?;
+        }
+        if crate::recorder::is_recording() {
+            crate::recorder::note_copy(self, &fresh)?;
         }
         Ok(fresh)
     }

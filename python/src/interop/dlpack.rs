@@ -155,6 +155,7 @@ impl PyTensor {
         copy: Option<bool>,
     ) -> Result<Bound<'py, PyAny>> {
         let _ = stream;
+        lampyr::runtime::check_readable(&self.0)?;
         if dl_device.is_some_and(|d| d != (CPU.kind, CPU.id)) {
             return Err(PyBufferError::new_err("only the CPU can be exported to").into());
         }

@@ -85,6 +85,7 @@ impl PyTensor {
     fn numpy<'py>(slf: &Bound<'py, Self>, force: bool) -> Result<Ob<'py>> {
         let py = slf.py();
         let x = &slf.get().0;
+        lampyr::runtime::check_readable(x)?;
         if x.requires_grad() && !force {
             return Err(Error::autograd("a tensor that requires a gradient cannot become a NumPy array")
                 .with_help("use .detach().numpy()")

@@ -115,7 +115,7 @@ pub fn nll_loss(x: &Tensor, target: &Tensor, weight: Option<&Tensor>, ignore: i6
     reduction_word(reduction)?;
     let (wide, at, alone) = classes("nll_loss", x, target, weight)?;
     let n = wide.shape()[1] as i64;
-    if let Some(bad) = at.to_host()?.to_i64().into_iter().find(|&t| t != ignore && (t < 0 || t >= n)) {
+    if let Some(bad) = at.peek()?.to_i64().into_iter().find(|&t| t != ignore && (t < 0 || t >= n)) {
         return Err(Error::index(format!("target {bad} is out of range for {n} classes"))
             .with_op("nll_loss")
             .with_expected(format!("0 to {}, or {ignore} to be ignored", n - 1)));
@@ -214,7 +214,7 @@ pub fn cross_entropy(x: &Tensor, target: &Tensor, options: CrossEntropy) -> Resu
 pub fn binary_cross_entropy(x: &Tensor, y: &Tensor, weight: Option<&Tensor>, reduction: &str) -> Result<Tensor> {
     floats(x, "binary_cross_entropy")?;
     same_shape("binary_cross_entropy", x, y)?;
-    let values = x.detach().to_host()?.to_f64();
+    let values = x.peek()?.to_f64();
     if let Some(bad) = values.iter().find(|v| !(0.0..=1.0).contains(*v) && !v.is_nan()) {
         return Err(Error::value(format!("the input holds {bad}"))
             .with_op("binary_cross_entropy")
@@ -302,7 +302,7 @@ pub fn gaussian_nll_loss(
             return Err(shape_error("gaussian_nll_loss", "the variances do not fit the input", &[x, &var]));
         }
     }
-    if var.detach().to_host()?.to_f64().iter().any(|v| *v < 0.0) {
+    if var.peek()?.to_f64().iter().any(|v| *v < 0.0) {
         return Err(Error::value("a variance is negative").with_op("gaussian_nll_loss").with_expected("0 or more"));
     }
     let raised = joined(&op::Maximum, &var.detach(), eps)?;

@@ -2,7 +2,7 @@
 
 use lampyr_base::{DType, Error, Result, TypeKind};
 use lampyr_ops::build as op;
-use lampyr_runtime::{Operand, Tensor};
+use lampyr_runtime::{Operand, Tensor, unwatched};
 
 use super::operand::{one, promoted};
 
@@ -11,7 +11,7 @@ pub(super) fn check_divisor(y: &Tensor, name: &str) -> Result<()> {
     if y.is_empty() {
         return Ok(());
     }
-    let zeros = y.detach().equal(0i64)?.sum(&[], false)?.item()?;
+    let zeros = unwatched(|| y.detach().equal(0i64)?.sum(&[], false)?.item())?;
     if zeros > 0.0 {
         return Err(Error::value("integer division by zero (ZeroDivisionError)").with_op(name));
     }

@@ -61,7 +61,7 @@ pub fn rand_normal(shape: &[usize], mean: f64, deviation: f64, dtype: DType, gen
 pub fn normal(mean: Operand, deviation: Operand, generator: &Generator) -> Result<Tensor> {
     no_grad(|| {
         let negative = match deviation {
-            Operand::Tensor(t) => t.to_host()?.to_f64().into_iter().any(|d| d < 0.0),
+            Operand::Tensor(t) => t.peek()?.to_f64().into_iter().any(|d| d < 0.0),
             Operand::Scalar(s) => s.to_f64() < 0.0,
         };
         if negative {

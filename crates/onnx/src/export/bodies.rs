@@ -43,7 +43,7 @@ impl<'a> Parts<'a> {
 
 /// An op with sub-graphs whose bodies hold only what ONNX knows; `None` for other ops.
 pub(super) fn written_out(op: &dyn Op) -> Result<Option<OpRef>> {
-    let spelled = |body: &Graph| super::written_out(body).map(Arc::new);
+    let spelled = |body: &Graph| super::written_out(body, false).map(|(g, _)| Arc::new(g));
     if let Some(op) = op.as_any().downcast_ref::<If>() {
         let (then_body, else_body) = (spelled(&op.then_body)?, spelled(&op.else_body)?);
         return Ok(Some(OpRef::new(If { then_body, else_body })));

@@ -13,7 +13,8 @@ use lampyr_base::{DType, Error, Layout, Result, ResultExt, Shape};
 use lampyr_ir::{Class, Fact, Facts, Op, Saves};
 use smallvec::SmallVec;
 
-use crate::tape::{no_grad, recording};
+use crate::recorder;
+use crate::tape::{no_grad, recording, watched};
 use crate::tensor::Tensor;
 use crate::trace;
 
@@ -37,14 +38,8 @@ pub fn apply_one(op: &dyn Op, inputs: &[&Tensor]) -> Result<Tensor> {
         && same_device(inputs)
         && let Some(made) = fast::elementwise(op, inputs)?
     {
-        if recording()
-            && let Some(edges) = record::edges(op, inputs)?
-        {
-            let needs: SmallVec<[bool; 4]> = edges.iter().map(Option::is_some).collect();
-            let made = [Some(made)];
-            record::record(op, inputs, &made, edges, op.saves_for(&needs))?;
-            let [made] = made;
-            return made.ok_or_else(|| Error::internal("an output was not made").with_op(op.name()));
+        if watched() {
+            watch(op, inputs, &made)?;
         }
         return Ok(made);
     }
@@ -53,6 +48,20 @@ pub fn apply_one(op: &dyn Op, inputs: &[&Tensor]) -> Result<Tensor> {
         return Err(Error::internal("an op made no output").with_op(op.name()));
     }
     Ok(made.swap_remove(0))
+}
+
+/// Puts an op with one output onto the tape and into the graph, where these are wanted.
+fn watch(op: &dyn Op, inputs: &[&Tensor], made: &Tensor) -> Result<()> {
+    if recorder::is_recording() {
+        recorder::note(op, inputs, &smallvec::smallvec![Some(made.clone())])?;
+    }
+    if recording()
+        && let Some(edges) = record::edges(op, inputs)?
+    {
+        let needs: SmallVec<[bool; 4]> = edges.iter().map(Option::is_some).collect();
+        record::record(op, inputs, &[Some(made.clone())], edges, op.saves_for(&needs))?;
+    }
+    Ok(())
 }
 
 fn same_device(inputs: &[&Tensor]) -> bool {
@@ -77,7 +86,12 @@ pub(crate) fn run_and_record(op: &dyn Op, inputs: &[&Tensor], all: bool) -> Resu
         None => Saves::NOTHING,
     };
     let hidden = edges.is_some();
-    let outputs = compute(op, inputs, &|k| all || hidden && saves.outputs >> k.min(31) & 1 == 1)?;
+    let wanted = |k: usize| all || hidden && saves.outputs >> k.min(31) & 1 == 1;
+    let outputs = if recorder::is_recording() {
+        recorder::unwatched(|| compute(op, inputs, &wanted))?
+    } else {
+        compute(op, inputs, &wanted)?
+    };
     if let Some(edges) = edges {
         record::record(op, inputs, &outputs, edges, saves)?;
     }
@@ -86,6 +100,9 @@ pub(crate) fn run_and_record(op: &dyn Op, inputs: &[&Tensor], all: bool) -> Resu
         && std::sync::Arc::ptr_eq(out.storage(), base.storage())
     {
         record::note_view(op, base, out);
+    }
+    if recorder::is_recording() {
+        recorder::note(op, inputs, &outputs)?;
     }
     Ok(outputs)
 }

@@ -20,6 +20,7 @@ pub struct TensorValue {
 impl TensorValue {
     /// The value of a tensor; both share the memory.
     pub fn of(tensor: &Tensor) -> Result<TensorValue> {
+        crate::recorder::check_readable(tensor)?;
         let storage = tensor.storage();
         let size = tensor.dtype().size();
         if !storage.base.is_multiple_of(size) {

@@ -20,7 +20,7 @@ pub use mode::{
     detect_anomaly, disable_saved_hooks, is_grad_enabled, is_inference_mode_enabled, no_grad, pop_saved_hooks,
     push_saved_hooks, set_detect_anomaly, set_grad_enabled, set_inference_mode, with_grad_mode,
 };
-pub(crate) use mode::{recorded, recording};
+pub(crate) use mode::{is_watched_by_recorder, recorded, recording, watch_by_recorder, watched};
 pub(crate) use node::{Edge, GradCell, Inputs, Meta, Node, Rule, Saved, SavedSet};
 pub(crate) use release::{Chained, release};
 pub(crate) use saved::SavedTensor;

@@ -9,9 +9,13 @@ use super::saved::SavedHooks;
 const GRAD: u8 = 1;
 const INFERENCE: u8 = 2;
 const HOOKS: u8 = 4;
+/// Whether ops go onto the tape: gradients are on and inference mode is off. Follows from the two.
+const TAPE: u8 = 8;
+/// Ops go into the graph of [`crate::record`].
+const RECORDER: u8 = 16;
 
 thread_local! {
-    static FLAGS: Cell<u8> = const { Cell::new(GRAD) };
+    static FLAGS: Cell<u8> = const { Cell::new(GRAD | TAPE) };
     static SAVED_HOOKS: RefCell<Vec<Pushed>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -20,7 +24,8 @@ type Pushed = std::result::Result<Arc<dyn SavedHooks>, String>;
 
 fn replace(bit: u8, on: bool) -> bool {
     let before = FLAGS.get();
-    FLAGS.set(if on { before | bit } else { before & !bit });
+    let now = if on { before | bit } else { before & !bit } & !TAPE;
+    FLAGS.set(now | if now & (GRAD | INFERENCE) == GRAD { TAPE } else { 0 });
     before & bit != 0
 }
 
@@ -32,7 +37,24 @@ pub fn is_grad_enabled() -> bool {
 /// Whether ops of this thread are recorded: gradients are switched on and inference mode is off.
 #[inline]
 pub(crate) fn recording() -> bool {
-    FLAGS.get() & (GRAD | INFERENCE) == GRAD
+    FLAGS.get() & TAPE != 0
+}
+
+/// Whether ops of this thread go onto the tape or into a graph.
+#[inline]
+pub(crate) fn watched() -> bool {
+    FLAGS.get() & (TAPE | RECORDER) != 0
+}
+
+/// Whether ops of this thread go into a graph.
+#[inline]
+pub(crate) fn is_watched_by_recorder() -> bool {
+    FLAGS.get() & RECORDER != 0
+}
+
+/// Switches whether ops of this thread go into a graph; the state before.
+pub(crate) fn watch_by_recorder(on: bool) -> bool {
+    replace(RECORDER, on)
 }
 
 /// Switches recording for this thread; the state before.
@@ -54,7 +76,8 @@ struct Restore(u8);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        FLAGS.set(FLAGS.get() & HOOKS | self.0 & !HOOKS);
+        const KEPT: u8 = HOOKS | RECORDER;
+        FLAGS.set(FLAGS.get() & KEPT | self.0 & !KEPT);
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use lampyr_backend::{Backend, Reason, backend};
 use lampyr_base::{DType, Device, Dim, Error, Layout, Result, num_elements};
 use lampyr_ir::{Fact, HostTensor, Node, NodeId, TensorFact, ValueId};
+use lampyr_ops::build::Concat;
+use lampyr_ops::common;
 use smallvec::SmallVec;
 
 use super::{Build, End};
@@ -112,10 +114,20 @@ impl Build<'_> {
             return Err(Error::internal("a concatenation has one output"));
         };
         let whole = self.storage(device, *out, *dtype, &layout.shape)?;
-        let mut offset = 0;
+        let axis = match node.op.downcast::<Concat>() {
+            Some(op) => common::axis(op.axis, layout.rank())?,
+            None => return Err(Error::internal("a concatenation was expected")),
+        };
+        let rows = layout.shape[..axis].iter().all(|d| *d == 1);
+        let (mut offset, mut start) = (0, 0);
         for input in inputs {
-            let layout = part_layout(&whole.layout, offset, &input.layout.shape);
+            let count = input.layout.shape.get(axis).copied().unwrap_or(1);
+            let layout = match rows {
+                true => part_layout(&whole.layout, offset, &input.layout.shape),
+                false => whole.layout.slice(axis, start, 1, count),
+            };
             offset += layout.len();
+            start += count;
             if input.place != whole.place || input.layout != layout {
                 let to = Operand { place: whole.place, dtype: *dtype, layout };
                 self.push(Some((id, node)), device, Reason::Kernel, Action::Copy { from: input.clone(), to });
