@@ -22,7 +22,6 @@ from lampyr._lampyr import (
     are_deterministic_algorithms_enabled,
     as_tensor,
     asarray,
-    batch_norm,
     bernoulli,
     bfloat16,
     bool,
@@ -63,7 +62,6 @@ from lampyr._lampyr import (
     load_onnx,
     logspace,
     long,
-    max_pool2d,
     memory_format,
     memory_stats,
     multinomial,
@@ -192,9 +190,6 @@ def __getattr__(name: str) -> _Any:
     raise AttributeError(f"module 'lampyr' has no attribute {name!r}")
 
 
-# A method of a class is a function of its first argument.
-clone = Tensor.clone
-dropout = Tensor.dropout
 
 __all__ = [
     *_top.__all__,
@@ -228,14 +223,11 @@ __all__ = [
     "arange",
     "asarray",
     "autograd",
-    "batch_norm",
     "bfloat16",
     "bool",
     "call_op",
-    "clone",
     "device",
     "double",
-    "dropout",
     "dtype",
     "empty",
     "empty_cache",
@@ -264,7 +256,6 @@ __all__ = [
     "load_onnx",
     "long",
     "manual_seed",
-    "max_pool2d",
     "memory_stats",
     "no_grad",
     "ones",

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyList, PyTuple};
 
 use crate::error::Result;
-use crate::tensor::PyTensor;
+use crate::tensor::{Handle, PyTensor};
 
 /// An operand read from a Python object.
 pub enum Argument<'a> {
@@ -53,7 +53,10 @@ pub fn number(ob: &Bound<'_, PyAny>) -> Result<Option<Scalar>> {
 #[inline]
 pub fn optional<'a>(ob: &'a Bound<'_, PyAny>) -> Result<Option<Argument<'a>>> {
     if let Ok(t) = ob.cast::<PyTensor>() {
-        return Ok(Some(Argument::Tensor(&t.get().0)));
+        return Ok(Some(match t.get().t() {
+            Handle::Of(t) => Argument::Tensor(t),
+            Handle::Held(t) => Argument::Made(t),
+        }));
     }
     if let Some(s) = number(ob)? {
         return Ok(Some(Argument::Scalar(s)));
@@ -90,19 +93,6 @@ pub fn shape(args: &Bound<'_, PyTuple>) -> Result<Vec<usize>> {
         .into_iter()
         .map(|d| Ok(usize::try_from(d).map_err(|_| Error::shape(format!("a size cannot be {d}")))?))
         .collect()
-}
-
-/// One number, or one for each of two axes.
-pub fn pair(ob: &Bound<'_, PyAny>) -> Result<Vec<i64>> {
-    if is_sequence(ob) {
-        let all: Vec<i64> = ob.extract()?;
-        return match all.len() {
-            2 => Ok(all),
-            n => Err(Error::value(format!("got {n} numbers")).with_expected("one number or two").into()),
-        };
-    }
-    let one: i64 = ob.extract()?;
-    Ok(vec![one, one])
 }
 
 pub fn tensors(ob: &Bound<'_, PyAny>) -> Result<Vec<Tensor>> {

@@ -145,7 +145,7 @@ pub fn record_onnx<'py>(
     let weights = weights.into_iter().map(|(n, t)| Ok((n, required(&t)?.tensor()?))).collect::<Result<Vec<_>>>()?;
     let mut run = |given: &[Tensor]| {
         let made = (|| -> PyResult<Vec<Tensor>> {
-            let list = pyo3::types::PyList::new(py, given.iter().map(|t| crate::tensor::PyTensor(t.clone())))?;
+            let list = pyo3::types::PyList::new(py, given.iter().map(|t| crate::tensor::PyTensor::of(t.clone())))?;
             Ok(crate::argument::tensors(&call.call1((list,))?)?)
         })();
         made.map_err(|e| crate::error::raised("the recorded function", e))

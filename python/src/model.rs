@@ -113,7 +113,7 @@ impl Explanation {
 /// The tensor that a Python object stands for as an input; arrays are shared, read-only ones too.
 fn input(ob: &Ob<'_>, dtype: Option<lampyr::DType>) -> Result<Tensor> {
     if let Ok(t) = ob.cast::<PyTensor>() {
-        return Ok(t.get().0.clone());
+        return Ok(t.get().t().clone());
     }
     if crate::argument::number(ob)?.is_none()
         && let Some(t) = crate::interop::array(ob, true)?
@@ -145,7 +145,7 @@ fn output<'py>(py: Python<'py>, made: &Value, inputs: &[Value]) -> Result<Ob<'py
         inputs.iter().for_each(|v| v.each(&mut |i| shared |= address(i) == address(t)));
         let t = t.to_tensor()?;
         let t = if shared { t.copy_contiguous()? } else { t };
-        Ok(Bound::new(py, PyTensor(t))?.into_any())
+        Ok(Bound::new(py, PyTensor::of(t))?.into_any())
     };
     match made {
         Value::Tensor(t) => tensor(t),

@@ -11,7 +11,7 @@ use crate::tensor::PyTensor;
 type Tensors<'py> = Vec<Bound<'py, PyTensor>>;
 
 fn list(tensors: &Tensors<'_>) -> Vec<Tensor> {
-    tensors.iter().map(|t| t.get().0.clone()).collect()
+    tensors.iter().map(|t| t.get().t().clone()).collect()
 }
 
 /// A parameter with everything that its step reads; the targets of the outputs.

@@ -180,7 +180,7 @@ fn attribute(ob: &Bound<'_, PyAny>) -> Result<AttrValue> {
         });
     }
     if let Ok(t) = ob.cast::<PyTensor>() {
-        return Ok(AttrValue::Tensor(t.get().0.to_host()?));
+        return Ok(AttrValue::Tensor(t.get().t().to_host()?));
     }
     Err(Error::value(format!("{ob} is not an attribute")).with_expected("a number, text, dtype, list or tensor").into())
 }
@@ -196,7 +196,7 @@ pub fn attributes(given: Option<&Bound<'_, PyDict>>) -> Result<AttrMap> {
 
 /// One tensor as it is, several as a tuple.
 pub fn outputs<'py>(py: Python<'py>, made: Vec<Tensor>) -> Result<Bound<'py, PyAny>> {
-    let mut made = made.into_iter().map(PyTensor);
+    let mut made = made.into_iter().map(PyTensor::of);
     match (made.len(), made.next()) {
         (1, Some(only)) => Ok(Bound::new(py, only)?.into_any()),
         (_, first) => Ok(PyTuple::new(py, first.into_iter().chain(made).collect::<Vec<_>>())?.into_any()),

@@ -73,7 +73,7 @@ fn tensor_of(ob: &Bound<'_, PyAny>) -> PyResult<Tensor> {
 }
 
 fn objects<'py>(py: Python<'py>, all: &[Tensor]) -> PyResult<Bound<'py, PyList>> {
-    PyList::new(py, all.iter().map(|t| PyTensor(t.clone())))
+    PyList::new(py, all.iter().map(|t| PyTensor::of(t.clone())))
 }
 
 impl PyOp {
@@ -123,7 +123,7 @@ impl PyOp {
         outputs: &[Tensor],
         grads: &[Option<Tensor>],
     ) -> PyResult<Vec<Option<Tensor>>> {
-        let grads = PyList::new(py, grads.iter().map(|g| g.clone().map(PyTensor)))?;
+        let grads = PyList::new(py, grads.iter().map(|g| g.clone().map(PyTensor::of)))?;
         let made = vjp.call1(py, (objects(py, inputs)?, objects(py, outputs)?, grads))?.into_bound(py);
         let read = |ob: &Bound<'_, PyAny>| if ob.is_none() { Ok(None) } else { tensor_of(ob).map(Some) };
         many(made)?.iter().map(read).collect()

@@ -43,7 +43,7 @@ CASES = {
     "conv": (lambda x, w, b: (lp.conv2d(x, w, b, stride=2, padding=1) ** 2).sum(), [(1, 2, 4, 4), (3, 2, 3, 3), (3,)]),
     "pool": (lambda x: (lp.max_pool2d(x, 2) ** 2).sum(), [(1, 1, 4, 4)]),
     "norm": (
-        lambda x, w, b: (lp.batch_norm(x, None, None, w, b, training=True) ** 3).sum(),
+        lambda x, w, b: (lp.nn.functional.batch_norm(x, None, None, w, b, training=True) ** 3).sum(),
         [(3, 2, 2, 2), (2,), (2,)],
     ),
     "clone": (lambda x: (x.clone() * x.contiguous()).sum(), [(3,)]),

@@ -190,7 +190,11 @@ fn parameter(p: &Param) -> String {
         Kind::Str => "str",
         Kind::DType => "DType",
         Kind::Device => "_device",
-        Kind::Generator | Kind::Any => "Any",
+        Kind::Generator => "Generator",
+        Kind::Storage => "UntypedStorage",
+        Kind::Layout => "_layout",
+        Kind::MemoryFormat => "_memory_format",
+        Kind::Any => "Any",
     };
     let none = if p.optional && ty != "Any" { " | None" } else { "" };
     let default = match &p.default {

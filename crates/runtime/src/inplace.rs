@@ -39,7 +39,7 @@ impl Tensor {
             self.keep_old(value)?;
         }
         let write = if recorder::is_recording() { Some(recorder::before_write(self, value)?) } else { None };
-        let source = if shares_memory(self, value) { value.copy_contiguous()? } else { value.detach() };
+        let source = if self.shares_storage(value) { value.copy_contiguous()? } else { value.detach() };
         if !self.is_empty() {
             self.backend()?.copy(&source.arg(), &self.arg())?;
         }
@@ -146,8 +146,4 @@ impl Tensor {
             at = base;
         }
     }
-}
-
-fn shares_memory(a: &Tensor, b: &Tensor) -> bool {
-    std::sync::Arc::ptr_eq(&a.storage().memory, &b.storage().memory)
 }

@@ -7,6 +7,7 @@ mod memory;
 mod methods;
 mod promote;
 mod recorder;
+mod renew;
 pub mod session;
 mod storage;
 mod tape;

@@ -1,5 +1,7 @@
 //! The memory behind tensors: other types and layouts over it.
 
+use std::sync::Arc;
+
 use lampyr_base::{DType, Error, Layout, Result};
 
 use crate::tensor::Tensor;
@@ -8,6 +10,16 @@ impl Tensor {
     /// Bytes of the whole memory that this tensor looks at a part of.
     pub fn storage_bytes(&self) -> usize {
         self.storage().memory.len().saturating_sub(self.storage().base)
+    }
+
+    /// What tells the memory behind this tensor apart from others while it lives.
+    pub fn storage_key(&self) -> usize {
+        Arc::as_ptr(&self.storage().memory).cast::<()>() as usize
+    }
+
+    /// Whether both lie in the same memory.
+    pub fn shares_storage(&self, other: &Tensor) -> bool {
+        Arc::ptr_eq(&self.storage().memory, &other.storage().memory)
     }
 
     /// All elements of `dtype` that the memory holds, in order, without history.

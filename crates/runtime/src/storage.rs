@@ -21,6 +21,13 @@ impl Storage {
         Storage { memory, base, device, version: AtomicU64::new(0), rebased: AtomicU64::new(0) }
     }
 
+    /// The same memory with a count of changes of its own, which goes on from `version`.
+    pub(crate) fn alias(&self, version: u64) -> Storage {
+        let storage = Storage::new(self.memory.clone(), self.base);
+        storage.version.store(version, Ordering::Release);
+        storage
+    }
+
     /// Where it is.
     pub fn device(&self) -> Device {
         self.device

@@ -24,7 +24,7 @@ fn tensors(list: &Bound<'_, PyAny>) -> Result<Vec<Option<Tensor>>> {
     list.try_iter()?
         .map(|t| {
             let t = t?;
-            Ok(t.cast::<PyTensor>().ok().map(|t| t.get().0.clone()))
+            Ok(t.cast::<PyTensor>().ok().map(|t| t.get().t().clone()))
         })
         .collect()
 }
@@ -41,7 +41,7 @@ impl FunctionState {
     fn _kept<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyTuple>> {
         let name = self.name.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let all = py.detach(|| self.kept.get(&name))?;
-        Ok(PyTuple::new(py, all.into_iter().map(|t| t.map(PyTensor)))?)
+        Ok(PyTuple::new(py, all.into_iter().map(|t| t.map(PyTensor::of)))?)
     }
 
     /// Hangs this context on `outputs`, as the function `cls` called with `arguments`. `kinds` says what becomes of each
@@ -116,7 +116,7 @@ impl PyFunction {
                 }
                 grad => grad.clone(),
             };
-            arguments.push(grad.map(PyTensor).into_pyobject(py).map(|g| g.into_any())?);
+            arguments.push(grad.map(PyTensor::of).into_pyobject(py).map(|g| g.into_any())?);
         }
         let made = self.class.bind(py).call_method1("_backward", PyTuple::new(py, arguments)?)?;
         let mut made = grads(&made)?.unwrap_or_else(|| vec![None]);

@@ -49,7 +49,7 @@ fn tensor_of(ob: &Bound<'_, PyAny>) -> PyResult<Tensor> {
 pub fn tensor_hook(hook: Py<PyAny>) -> TensorHook {
     Arc::new(move |grad| {
         Python::attach(|py| {
-            let made = hook.bind(py).call1((PyTensor(grad.clone()),))?;
+            let made = hook.bind(py).call1((PyTensor::of(grad.clone()),))?;
             if made.is_none() { Ok(None) } else { tensor_of(&made).map(Some) }
         })
         .map_err(|e| raised("a hook", e))
@@ -58,12 +58,13 @@ pub fn tensor_hook(hook: Py<PyAny>) -> TensorHook {
 
 pub fn leaf_hook(hook: Py<PyAny>) -> LeafHook {
     Arc::new(move |leaf| {
-        Python::attach(|py| hook.bind(py).call1((PyTensor(leaf.clone()),)).map(|_| ())).map_err(|e| raised("a hook", e))
+        Python::attach(|py| hook.bind(py).call1((PyTensor::of(leaf.clone()),)).map(|_| ()))
+            .map_err(|e| raised("a hook", e))
     })
 }
 
 fn tuple<'py>(py: Python<'py>, grads: &[Option<Tensor>]) -> PyResult<Bound<'py, PyTuple>> {
-    PyTuple::new(py, grads.iter().map(|g| g.clone().map(PyTensor)))
+    PyTuple::new(py, grads.iter().map(|g| g.clone().map(PyTensor::of)))
 }
 
 /// Gradients that a hook or function returned; `None` for None.
@@ -103,7 +104,7 @@ struct Hooks {
 
 impl SavedHooks for Hooks {
     fn pack(&self, tensor: &Tensor) -> lampyr::Result<Packed> {
-        Python::attach(|py| self.pack.call1(py, (PyTensor(tensor.clone()),)))
+        Python::attach(|py| self.pack.call1(py, (PyTensor::of(tensor.clone()),)))
             .map(|packed| Box::new(packed) as Packed)
             .map_err(|e| raised("the pack hook of saved tensors", e))
     }

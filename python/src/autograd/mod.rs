@@ -88,7 +88,7 @@ pub fn grad<'py>(
     let seeds = optional_list(grad_outputs)?;
     let options = GradOptions { create_graph, retain_graph: retain_graph.unwrap_or(create_graph), allow_unused };
     let made = run(py, BACKWARD, || lampyr::grad(&outputs, &inputs, &seeds, options))?;
-    Ok(PyTuple::new(py, made.into_iter().map(|t| t.map(PyTensor)))?)
+    Ok(PyTuple::new(py, made.into_iter().map(|t| t.map(PyTensor::of)))?)
 }
 
 /// Whether any of `outputs` depends on a leaf that is not in `known`.

@@ -46,7 +46,7 @@ impl GradNode {
     /// The leaf, for the end where its gradient is collected.
     #[getter]
     fn variable(&self) -> Option<PyTensor> {
-        self.0.variable().map(PyTensor)
+        self.0.variable().map(PyTensor::of)
     }
 
     /// The context of an `autograd.Function`; None for other nodes.
@@ -77,6 +77,6 @@ impl GradNode {
 #[pyfunction]
 #[pyo3(name = "_gradient_edge")]
 pub fn gradient_edge(tensor: &PyTensor) -> Result<Option<(GradNode, usize)>> {
-    let k = tensor.0.output_nr();
-    Ok(tensor.0.gradient_edge()?.map(|node| (GradNode(node), k)))
+    let k = tensor.t().output_nr();
+    Ok(tensor.t().gradient_edge()?.map(|node| (GradNode(node), k)))
 }

@@ -154,7 +154,7 @@ impl PyTensor {
         }
         // SAFETY: not null, and the interpreter gives a valid structure; `obj` must be null when this fails.
         unsafe { (*view).obj = std::ptr::null_mut() };
-        let t = slf.get().0.clone();
+        let t = slf.get().t().clone();
         lampyr::runtime::check_readable(&t)?;
         let asks = |mask: c_int| flags & mask == mask;
         let Some(format) = format(t.dtype()) else {

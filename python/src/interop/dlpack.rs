@@ -155,17 +155,17 @@ impl PyTensor {
         copy: Option<bool>,
     ) -> Result<Bound<'py, PyAny>> {
         let _ = stream;
-        lampyr::runtime::check_readable(&self.0)?;
+        lampyr::runtime::check_readable(&self.t())?;
         if dl_device.is_some_and(|d| d != (CPU.kind, CPU.id)) {
             return Err(PyBufferError::new_err("only the CPU can be exported to").into());
         }
-        if self.0.requires_grad() {
+        if self.t().requires_grad() {
             return Err(
                 PyBufferError::new_err("a tensor that requires a gradient cannot be shared; use detach()").into()
             );
         }
         let copied = copy == Some(true);
-        let tensor = if copied { self.0.copy_contiguous()? } else { self.0.clone() };
+        let tensor = if copied { self.t().copy_contiguous()? } else { self.t().clone() };
         let (tensor, manager) = describe(&tensor);
         // SAFETY: the structures are heap allocations that the capsule's destructor or its consumer frees exactly once;
         // a null capsule leaves an exception, which `from_owned_ptr_or_err` takes.

@@ -34,13 +34,13 @@ pub fn from_numpy(array: &Bound<'_, PyAny>) -> Result<PyTensor> {
     let made = buffer::import(array, false)?.ok_or_else(|| {
         Error::dtype(format!("a {} has no buffer of numbers", type_name(array))).with_expected("a NumPy array")
     })?;
-    Ok(PyTensor(made))
+    Ok(PyTensor::of(made))
 }
 
 /// A tensor over the memory of any object with `__dlpack__`. Changes show on both sides; a read-only one is copied.
 #[pyfunction]
 pub fn from_dlpack(array: &Bound<'_, PyAny>) -> Result<PyTensor> {
-    dlpack::import(array, false).map(PyTensor)
+    dlpack::import(array, false).map(PyTensor::of)
 }
 
 /// A tensor from a tensor, array, number or nested list; memory is shared where that is possible.
@@ -49,7 +49,7 @@ pub fn from_dlpack(array: &Bound<'_, PyAny>) -> Result<PyTensor> {
 pub fn asarray<'py>(data: &Bound<'py, PyAny>, dtype: Option<&Bound<'py, PyAny>>) -> Result<Bound<'py, PyTensor>> {
     let to = dtype.map(crate::dtype::parse).transpose()?;
     if let Ok(t) = data.cast::<PyTensor>()
-        && to.is_none_or(|d| d == t.get().0.dtype())
+        && to.is_none_or(|d| d == t.get().t().dtype())
     {
         return Ok(t.clone());
     }
@@ -58,7 +58,7 @@ pub fn asarray<'py>(data: &Bound<'py, PyAny>, dtype: Option<&Bound<'py, PyAny>>)
         None => crate::tensor::from_data(data, to)?,
     };
     let made = to.map_or(Ok(made.clone()), |d| made.to_dtype(d))?;
-    Ok(Bound::new(data.py(), PyTensor(made))?)
+    Ok(Bound::new(data.py(), PyTensor::of(made))?)
 }
 
 pub fn type_name(ob: &Bound<'_, PyAny>) -> String {

@@ -1,7 +1,10 @@
 //! Results of the table's functions as Python objects.
 
+use std::ffi::CString;
+
 use lampyr::Scalar;
 use lampyr::names::{Output, Returns, Signature};
+use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -30,8 +33,17 @@ pub fn named_tuple<'py>(py: Python<'py>, name: &str, fields: &[&str]) -> PyResul
 fn tensor<'py>(py: Python<'py>, given: &Arguments<'_, 'py>, made: lampyr::Tensor) -> PyResult<Bound<'py, PyAny>> {
     match given.same(&made) {
         Some(ob) => Ok(ob),
-        None => Ok(Bound::new(py, PyTensor(made))?.into_any()),
+        None => Ok(Bound::new(py, PyTensor::of(made))?.into_any()),
     }
+}
+
+/// Warns that an output which held elements was of another shape than the result.
+fn resized(py: Python<'_>, was: &[usize], is: &[usize]) -> PyResult<()> {
+    let message = CString::new(format!(
+        "An output with one or more elements was resized since it had shape {was:?}, which does not match the required \
+         output shape {is:?}. Give an output of that shape, or first resize it to no elements: out.resize_(0)."
+    ))?;
+    PyErr::warn(py, &py.get_type::<PyUserWarning>(), &message, 1)
 }
 
 /// A result as Python sees it: an argument that is given back stays the same object.
@@ -52,6 +64,23 @@ pub fn object<'py>(
                     named_tuple(py, signature.name, fields)?.call1(tuple)
                 }
                 _ => Ok(tuple.into_any()),
+            }
+        }
+        Output::Renewed(old, new) => {
+            given.put(&old, &new);
+            tensor(py, given, new)
+        }
+        Output::Resized(all) => {
+            for (old, new) in &all {
+                given.put(old, new);
+                if !old.is_empty() && !old.same(new) {
+                    resized(py, old.shape(), new.shape())?;
+                }
+            }
+            let mut all = all.into_iter().map(|(_, new)| new);
+            match (all.next(), all.len()) {
+                (Some(one), 0) => tensor(py, given, one),
+                (first, _) => object(py, given, signature, Output::Tensors(first.into_iter().chain(all).collect())),
             }
         }
         Output::OptionalTensors(all) => {

@@ -10,9 +10,9 @@ use pyo3::types::{PyBool, PyFloat, PyInt, PyList, PyString, PyTuple};
 use smallvec::SmallVec;
 
 use crate::argument::number;
-use crate::dtype::{PyDType, PyDevice};
+use crate::dtype::{MemoryFormat, MemoryLayout, PyDType, PyDevice};
 use crate::error::{Failure, Result};
-use crate::tensor::PyTensor;
+use crate::tensor::{Generator, Handle, PyTensor, Storage};
 
 /// The arguments of a call, borrowed from the interpreter.
 pub struct Arguments<'a, 'py> {
@@ -65,12 +65,29 @@ impl<'a, 'py> Arguments<'a, 'py> {
     /// The argument that is the same tensor as `made`, so that a function that gives back its argument gives back the
     /// same object.
     pub fn same(&self, made: &Tensor) -> Option<Bound<'py, PyAny>> {
+        self.objects(made).next()
+    }
+
+    /// Makes the arguments that are `old` stand for `new`.
+    pub fn put(&self, old: &Tensor, new: &Tensor) {
+        for ob in self.objects(old) {
+            if let Ok(t) = ob.cast::<PyTensor>() {
+                t.get().put(new.clone());
+            }
+        }
+    }
+
+    /// The arguments that are the tensor `x`, those in sequences included.
+    fn objects(&self, x: &Tensor) -> impl Iterator<Item = Bound<'py, PyAny>> {
         let count = self.values.len() + usize::from(self.receiver.is_some());
-        (0..count).filter_map(|at| self.at(at)).find_map(|ob| match ob.cast::<PyTensor>() {
-            Ok(t) if t.get().0.same(made) => Some(ob.to_owned()),
-            _ => {
-                let tuple = ob.cast::<PyTuple>().ok()?;
-                tuple.iter().find(|x| x.cast::<PyTensor>().is_ok_and(|t| t.get().0.same(made)))
+        let is = |ob: &Bound<'py, PyAny>| ob.cast::<PyTensor>().is_ok_and(|t| t.get().t().same(x));
+        (0..count).filter_map(|at| self.at(at)).filter_map(move |ob| {
+            if is(&ob) {
+                return Some(ob.to_owned());
+            }
+            match ob.cast::<PyTuple>() {
+                Ok(tuple) => tuple.iter().find(is),
+                Err(_) => ob.cast::<PyList>().ok()?.iter().find(is),
             }
         })
     }
@@ -112,7 +129,7 @@ impl<'a> Source<'a> for Arguments<'a, '_> {
         if matches!(kind, Kind::Tensor | Kind::Operand)
             && let Some(t) = tensor(ob)
         {
-            return Read::Value(Value::Tensor(t));
+            return Read::Value(t);
         }
         match value(ob, kind) {
             Ok(Some(value)) => Read::Value(value),
@@ -134,11 +151,17 @@ impl<'a> Source<'a> for Arguments<'a, '_> {
 
 /// The tensor of an object, for as long as the object is borrowed.
 #[inline]
-fn tensor<'a>(ob: Borrowed<'a, '_, PyAny>) -> Option<&'a Tensor> {
+fn tensor<'a>(ob: Borrowed<'a, '_, PyAny>) -> Option<Value<'a>> {
     let t: Borrowed<'a, '_, PyTensor> = ob.cast().ok()?;
-    let t: *const Tensor = &raw const t.get().0;
-    // SAFETY: the class is frozen, so the tensor lives as long as the object, which is borrowed for `'a`.
-    Some(unsafe { &*t })
+    Some(match t.get().t() {
+        Handle::Of(t) => {
+            let t: *const Tensor = t;
+            // SAFETY: the class is frozen and keeps its first tensor, so that this one lives as long as the object,
+            // which is borrowed for `'a`.
+            Value::Tensor(unsafe { &*t })
+        }
+        Handle::Held(t) => Value::Held(t),
+    })
 }
 
 /// Whether an object is surely no tensor or array, which spares looking for array protocols.
@@ -205,7 +228,13 @@ fn value<'a>(ob: Borrowed<'a, '_, PyAny>, kind: Kind) -> Result<Option<Value<'a>
             Err(_) if ob.cast::<PyString>().is_ok() => Some(Value::Device(crate::dtype::device(Some(&ob))?)),
             Err(_) => None,
         },
-        Kind::Generator => None,
+        Kind::Storage => ob.cast::<Storage>().ok().map(|s| Value::Made(s.get().0.clone())),
+        Kind::Layout => ob.cast::<MemoryLayout>().ok().map(|_| Value::Str("strided")),
+        Kind::MemoryFormat => ob.cast::<MemoryFormat>().ok().map(|f| Value::Str(f.get().name)),
+        Kind::Generator => match ob.cast::<Generator>() {
+            Ok(g) => Some(g.get().argument()),
+            Err(_) => None,
+        },
         Kind::Any => Some(Value::Any(std::sync::Arc::new(ob.to_owned().unbind()))),
     })
 }
@@ -216,7 +245,7 @@ fn array(ob: &Bound<'_, PyAny>) -> Result<Option<Tensor>> {
 
 fn one_tensor(ob: &Bound<'_, PyAny>) -> Result<Option<Tensor>> {
     match ob.cast::<PyTensor>() {
-        Ok(t) => Ok(Some(t.get().0.clone())),
+        Ok(t) => Ok(Some(t.get().t().clone())),
         Err(_) => array(ob),
     }
 }
@@ -235,7 +264,9 @@ fn list<T>(ob: &Bound<'_, PyAny>, one: impl Fn(&Bound<'_, PyAny>) -> Result<Opti
 /// The number in a tensor with one element, without axes and without history.
 fn zero_dim(ob: &Bound<'_, PyAny>) -> Result<Option<lampyr::Scalar>> {
     match ob.cast::<PyTensor>() {
-        Ok(t) if t.get().0.rank() == 0 && !t.get().0.requires_grad() => crate::tensor::scalar_of(&t.get().0).map(Some),
+        Ok(t) if t.get().t().rank() == 0 && !t.get().t().requires_grad() => {
+            crate::tensor::scalar_of(&t.get().t()).map(Some)
+        }
         _ => Ok(None),
     }
 }

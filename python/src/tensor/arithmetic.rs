@@ -44,9 +44,15 @@ fn work(x: &Tensor, y: &Operand) -> f64 {
 #[inline]
 fn apply(x: &PyTensor, other: &Ob<'_>, swapped: bool, op: Binary) -> Result<Answer> {
     let Some(argument) = optional(other)? else { return Ok(Answer::NotImplemented) };
-    let (a, b) = (Operand::Tensor(&x.0), argument.operand());
-    let made = run(other.py(), work(&x.0, &b), || if swapped { op(b, a) } else { op(a, b) })?;
-    Ok(Answer::Tensor(PyTensor(made)))
+    let x = x.t();
+    let (a, b) = (Operand::Tensor(&x), argument.operand());
+    let made = run(other.py(), work(&x, &b), || if swapped { op(b, a) } else { op(a, b) })?;
+    Ok(Answer::Tensor(PyTensor::of(made)))
+}
+
+fn product(py: Python<'_>, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    let columns = y.shape().last().copied().unwrap_or(1);
+    run(py, (x.len() * columns) as f64 / 8.0, || f::matmul(x, y))
 }
 
 #[pymethods]
@@ -121,13 +127,13 @@ impl PyTensor {
     fn __matmul__(&self, other: &Ob<'_>) -> Result<Answer> {
         match optional(other)? {
             Some(Argument::Scalar(_)) | None => Ok(Answer::NotImplemented),
-            Some(y) => Ok(Answer::Tensor(PyTensor(super::layers::product(other.py(), &self.0, &y.tensor()?)?))),
+            Some(y) => Ok(Answer::Tensor(PyTensor::of(product(other.py(), &self.t(), &y.tensor()?)?))),
         }
     }
     fn __rmatmul__(&self, other: &Ob<'_>) -> Result<Answer> {
         match optional(other)? {
             Some(Argument::Scalar(_)) | None => Ok(Answer::NotImplemented),
-            Some(x) => Ok(Answer::Tensor(PyTensor(super::layers::product(other.py(), &x.tensor()?, &self.0)?))),
+            Some(x) => Ok(Answer::Tensor(PyTensor::of(product(other.py(), &x.tensor()?, &self.t())?))),
         }
     }
 
@@ -139,16 +145,16 @@ impl PyTensor {
     }
 
     fn __neg__(&self, py: Python<'_>) -> Result<PyTensor> {
-        Ok(PyTensor(run(py, self.0.len() as f64, || f::neg(&self.0))?))
+        Ok(PyTensor::of(run(py, self.t().len() as f64, || f::neg(&self.t()))?))
     }
     fn __pos__(slf: Py<Self>) -> Py<Self> {
         slf
     }
     fn __abs__(&self, py: Python<'_>) -> Result<PyTensor> {
-        Ok(PyTensor(run(py, self.0.len() as f64, || f::abs(&self.0))?))
+        Ok(PyTensor::of(run(py, self.t().len() as f64, || f::abs(&self.t()))?))
     }
     fn __invert__(&self, py: Python<'_>) -> Result<PyTensor> {
-        Ok(PyTensor(run(py, self.0.len() as f64, || f::bitwise_not(&self.0))?))
+        Ok(PyTensor::of(run(py, self.t().len() as f64, || f::bitwise_not(&self.t()))?))
     }
 
     /// Whether an element equals `element`.
@@ -160,8 +166,8 @@ impl PyTensor {
                 .into());
         };
         let y = argument.operand();
-        run(element.py(), work(&self.0, &y), || {
-            let found = f::eq(Operand::Tensor(&self.0.detach()), y)?;
+        run(element.py(), work(&self.t(), &y), || {
+            let found = f::eq(Operand::Tensor(&self.t().detach()), y)?;
             Ok(!found.is_empty() && found.sum(&[], false)?.item()? > 0.0)
         })
     }

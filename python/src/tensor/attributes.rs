@@ -30,74 +30,48 @@ const CLASSES: &[(&str, DType)] = &[
     ("Double", DType::F64),
 ];
 
-/// Number of axes of a format that puts the channels last; `None` for the others.
-pub(super) fn channels_last(format: Option<&Bound<'_, MemoryFormat>>) -> Option<usize> {
-    match format.map(|f| f.get().name) {
-        Some("channels_last") => Some(4),
-        Some("channels_last_3d") => Some(5),
-        _ => None,
-    }
-}
-
-/// Axes in the order of channels-last memory, `[N, .., C]`.
-pub(super) fn last_order(rank: usize) -> Vec<i64> {
-    let rank = rank as i64;
-    [0].into_iter().chain(2..rank).chain([1]).collect()
-}
-
-/// The elements in the memory order of `format`; the same tensor when they are.
-pub(super) fn formatted(x: Tensor, format: Option<&Bound<'_, MemoryFormat>>) -> Result<Tensor> {
-    let Some(rank) = channels_last(format) else { return Ok(x) };
-    if x.rank() != rank {
-        return Err(Error::shape(format!("channels last for a tensor of {} axes", x.rank()))
-            .with_expected(format!("{rank} axes"))
-            .into());
-    }
-    let rows = x.permute(&last_order(rank))?;
-    if rows.is_contiguous() {
-        return Ok(x);
-    }
-    let back: Vec<i64> = [0, rank as i64 - 1].into_iter().chain(1..rank as i64 - 1).collect();
-    Ok(rows.contiguous()?.permute(&back)?)
+/// The name of a format.
+pub(super) fn order(format: Option<&Bound<'_, MemoryFormat>>) -> Option<&'static str> {
+    format.map(|f| f.get().name)
 }
 
 /// As `dtype`: the same object when it has that already.
 fn cast(slf: &Bound<'_, PyTensor>, dtype: DType, format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<PyTensor>> {
-    let x = &slf.get().0;
+    let x = slf.get().t();
     let made =
         if x.dtype() == dtype { x.clone() } else { crate::error::run(slf.py(), x.len() as f64, || x.to_dtype(dtype))? };
-    let made = formatted(made, format)?;
-    if made.same(x) {
+    let made = f::formatted(made, order(format))?;
+    if made.same(&x) {
         return Ok(slf.clone().unbind());
     }
-    Ok(Py::new(slf.py(), PyTensor(made))?)
+    Ok(Py::new(slf.py(), PyTensor::of(made))?)
 }
 
 #[pymethods]
 impl PyTensor {
     /// Bytes of one element.
     fn element_size(&self) -> usize {
-        self.0.dtype().size()
+        self.t().dtype().size()
     }
 
     /// Number of elements.
     fn nelement(&self) -> usize {
-        self.0.len()
+        self.t().len()
     }
 
     /// Number of axes.
     fn ndimension(&self) -> usize {
-        self.0.rank()
+        self.t().rank()
     }
 
     /// Place of the first element in the memory, in elements.
     fn storage_offset(&self) -> usize {
-        self.0.layout().offset
+        self.t().layout().offset
     }
 
     /// Bytes of all elements.
     fn __sizeof__(&self) -> usize {
-        self.0.len() * self.0.dtype().size()
+        self.t().len() * self.t().dtype().size()
     }
 
     /// Strided; there is no other.
@@ -106,35 +80,30 @@ impl PyTensor {
         crate::dtype::MemoryLayout
     }
 
-    /// The same memory without history. Setting it copies the elements of a tensor of equal shape and dtype.
+    /// The same memory without history, whose changes in place the tape does not see. Setting it makes this tensor
+    /// share the memory, sizes and dtype of another.
     #[getter(data)]
     fn get_data(&self) -> PyTensor {
-        PyTensor(self.0.detach())
+        PyTensor::of(self.t().data())
     }
 
     #[setter(data)]
-    fn set_data(&self, data: &Bound<'_, PyTensor>) -> Result<()> {
-        let (x, y) = (&self.0, &data.get().0);
-        if x.shape() != y.shape() || x.dtype() != y.dtype() {
-            return Err(Error::shape(format!(
-                "data of {}{:?} for a tensor of {}{:?}",
-                y.dtype(),
-                y.shape(),
-                x.dtype(),
-                x.shape()
-            ))
-            .with_help("make a new tensor instead")
-            .into());
-        }
-        Ok(x.detach().assign_(&y.detach())?)
+    fn set_data(&self, data: &Ob<'_>) -> Result<()> {
+        let Ok(data) = data.cast::<PyTensor>() else {
+            let name = crate::interop::type_name(data);
+            return Err(Error::dtype(format!("Variable data has to be a tensor, but got {name}")).into());
+        };
+        let made = self.t().with_data(&data.get().t())?;
+        self.put(made);
+        Ok(())
     }
 
     /// The matrix transposed; real numbers are their own conjugates.
     #[getter(H)]
     fn conjugate_transposed(&self) -> Result<PyTensor> {
-        match self.0.rank() {
-            0 => Ok(PyTensor(self.0.permute(&[])?)),
-            2 => Ok(PyTensor(self.0.transpose(0, 1)?)),
+        match self.t().rank() {
+            0 => Ok(PyTensor::of(self.t().permute(&[])?)),
+            2 => Ok(PyTensor::of(self.t().transpose(0, 1)?)),
             n => Err(Error::shape(format!("H of a tensor with {n} axes")).with_help("use mH").into()),
         }
     }
@@ -142,12 +111,12 @@ impl PyTensor {
     /// The last two axes exchanged; real numbers are their own conjugates.
     #[getter(mH)]
     fn matrices_conjugate_transposed(&self) -> Result<PyTensor> {
-        if self.0.rank() < 2 {
-            return Err(Error::shape(format!("mH of a tensor with {} axes", self.0.rank()))
+        if self.t().rank() < 2 {
+            return Err(Error::shape(format!("mH of a tensor with {} axes", self.t().rank()))
                 .with_expected("a matrix or a batch of matrices")
                 .into());
         }
-        Ok(PyTensor(self.0.transpose(-2, -1)?))
+        Ok(PyTensor::of(self.t().transpose(-2, -1)?))
     }
 
     /// Real numbers are their own real part.
@@ -175,15 +144,15 @@ impl PyTensor {
     }
     #[getter]
     fn is_cuda(&self) -> bool {
-        self.0.device().kind == lampyr::DeviceKind::Cuda
+        self.t().device().kind == lampyr::DeviceKind::Cuda
     }
     #[getter]
     fn is_cpu(&self) -> bool {
-        self.0.device() == lampyr::Device::CPU
+        self.t().device() == lampyr::Device::CPU
     }
     #[getter]
     fn is_metal(&self) -> bool {
-        self.0.device().kind == lampyr::DeviceKind::Metal
+        self.t().device().kind == lampyr::DeviceKind::Metal
     }
     #[getter]
     fn is_sparse(&self) -> bool {
@@ -208,22 +177,22 @@ impl PyTensor {
     }
     /// Whether the element type holds negative numbers.
     fn is_signed(&self) -> bool {
-        self.0.dtype().is_float() || self.0.dtype().is_signed_integer()
+        self.t().dtype().is_float() || self.t().dtype().is_signed_integer()
     }
     /// Whether both are over the same memory, with equal sizes, strides and offset.
     fn is_set_to(&self, tensor: &Bound<'_, PyTensor>) -> bool {
-        let (x, y) = (&self.0, &tensor.get().0);
-        std::sync::Arc::ptr_eq(x.storage(), y.storage()) && x.layout() == y.layout()
+        let (x, y) = (&self.t(), &tensor.get().t());
+        x.shares_storage(y) && x.layout() == y.layout()
     }
 
     /// Whether both have the same shape.
     fn is_same_size(&self, other: &Bound<'_, PyTensor>) -> bool {
-        self.0.shape() == other.get().0.shape()
+        self.t().shape() == other.get().t().shape()
     }
 
     /// The memory behind this tensor.
     fn untyped_storage(&self) -> super::storage::Storage {
-        super::storage::Storage(self.0.detach())
+        super::storage::Storage(self.t().detach())
     }
 
     /// The name of the tensor's class, such as `lampyr.FloatTensor`; or this tensor cast to `dtype`.
@@ -231,7 +200,7 @@ impl PyTensor {
     fn r#type<'py>(slf: &Bound<'py, Self>, dtype: Option<&Ob<'py>>, non_blocking: bool) -> Result<Ob<'py>> {
         let _ = non_blocking;
         let Some(dtype) = dtype else {
-            let mine = slf.get().0.dtype();
+            let mine = slf.get().t().dtype();
             let name = CLASSES.iter().find(|c| c.1 == mine).map_or("", |c| c.0);
             return Ok(PyString::new(slf.py(), &format!("lampyr.{name}Tensor")).into_any());
         };
@@ -245,7 +214,7 @@ impl PyTensor {
 
     /// As the dtype of `other`.
     fn type_as(slf: &Bound<'_, Self>, other: &Bound<'_, PyTensor>) -> Result<Py<Self>> {
-        cast(slf, other.get().0.dtype(), None)
+        cast(slf, other.get().t().dtype(), None)
     }
 
     /// As float32.
@@ -309,9 +278,9 @@ impl PyTensor {
         requires_grad: bool,
     ) -> Result<PyTensor> {
         crate::dtype::device(device)?;
-        let to = parse_or(dtype, self.0.dtype())?;
+        let to = parse_or(dtype, self.t().dtype())?;
         let made = match (data.cast::<PyTensor>(), number(data)?) {
-            (Ok(t), _) => t.get().0.detach().to_dtype(to)?.copy_contiguous()?,
+            (Ok(t), _) => t.get().t().detach().to_dtype(to)?.copy_contiguous()?,
             (_, Some(_)) => from_data(data, Some(to))?,
             _ => match crate::interop::array(data, true)? {
                 Some(t) => t.to_dtype(to)?.copy_contiguous()?,
@@ -330,7 +299,7 @@ impl PyTensor {
         device: Option<&Ob<'_>>,
         requires_grad: bool,
     ) -> Result<PyTensor> {
-        let to = parse_or(dtype, self.0.dtype())?;
+        let to = parse_or(dtype, self.t().dtype())?;
         leaf(Tensor::empty(&shape(size)?, to, crate::dtype::device(device)?)?, requires_grad)
     }
 
@@ -372,35 +341,13 @@ impl PyTensor {
         self.new_filled(&size, some_number(fill_value)?, dtype, device, requires_grad)
     }
 
-    /// Sets the elements to those of `source`, a tensor of equal shape and dtype.
-    fn set_<'py>(slf: &Bound<'py, Self>, source: &Bound<'py, PyTensor>) -> Result<Bound<'py, Self>> {
-        slf.get().set_data(source)?;
-        Ok(slf.clone())
-    }
-
-    /// Sizes of a tensor are fixed here: only the sizes it has are accepted.
-    #[pyo3(signature = (*sizes, memory_format = None))]
-    fn resize_<'py>(
-        slf: &Bound<'py, Self>,
-        sizes: &Bound<'py, PyTuple>,
-        memory_format: Option<&Bound<'py, MemoryFormat>>,
-    ) -> Result<Bound<'py, Self>> {
-        let _ = memory_format;
-        if shape(sizes)? != slf.get().0.shape() {
-            return Err(Error::unsupported("resizing a tensor in place")
-                .with_help("make a new tensor, or use reshape() or narrow()")
-                .into());
-        }
-        Ok(slf.clone())
-    }
-
     /// self == other for all elements, and equal shapes.
     fn equal(&self, other: &Ob<'_>) -> Result<bool> {
         let y = required(other)?.tensor()?;
-        if self.0.shape() != y.shape() {
+        if self.t().shape() != y.shape() {
             return Ok(false);
         }
-        let same = self.0.detach().equal(&y.detach())?;
+        let same = self.t().detach().equal(&y.detach())?;
         Ok(same.is_empty() || same.sum(&[], false)?.item()? as usize == same.len())
     }
 }
@@ -414,7 +361,7 @@ impl PyTensor {
         device: Option<&Ob<'_>>,
         requires_grad: bool,
     ) -> Result<PyTensor> {
-        let to = parse_or(dtype, self.0.dtype())?;
+        let to = parse_or(dtype, self.t().dtype())?;
         leaf(f::full(&shape(size)?, value, to, crate::dtype::device(device)?)?, requires_grad)
     }
 }

@@ -69,22 +69,22 @@ fn list<'py>(py: Python<'py>, host: &HostTensor) -> PyResult<Ob<'py>> {
 impl PyTensor {
     /// The only element as a Python number.
     fn item<'py>(&self, py: Python<'py>) -> Result<Ob<'py>> {
-        if self.0.dtype() == DType::U64 && self.0.len() == 1 {
-            return Ok(list(py, &self.0.to_host()?.reshaped(&[])?)?);
+        if self.t().dtype() == DType::U64 && self.t().len() == 1 {
+            return Ok(list(py, &self.t().to_host()?.reshaped(&[])?)?);
         }
-        Ok(object(py, scalar_of(&self.0)?)?)
+        Ok(object(py, scalar_of(&self.t())?)?)
     }
 
     /// The elements as nested lists.
     fn tolist<'py>(&self, py: Python<'py>) -> Result<Ob<'py>> {
-        Ok(list(py, &self.0.to_host()?)?)
+        Ok(list(py, &self.t().to_host()?)?)
     }
 
     /// A NumPy array over the same memory. bfloat16 needs the package ml_dtypes.
     #[pyo3(signature = (*, force = false))]
     fn numpy<'py>(slf: &Bound<'py, Self>, force: bool) -> Result<Ob<'py>> {
         let py = slf.py();
-        let x = &slf.get().0;
+        let x = &slf.get().t();
         lampyr::runtime::check_readable(x)?;
         if x.requires_grad() && !force {
             return Err(Error::autograd("a tensor that requires a gradient cannot become a NumPy array")
@@ -99,7 +99,7 @@ impl PyTensor {
             })?),
             false => None,
         };
-        let shared = Bound::new(py, PyTensor(plain))?;
+        let shared = Bound::new(py, PyTensor::of(plain))?;
         let view = PyMemoryView::from(shared.as_any())?;
         let array = py.import(intern!(py, "numpy"))?.call_method1(intern!(py, "asarray"), (view,))?;
         match as_brain {
@@ -127,13 +127,13 @@ impl PyTensor {
     }
 
     fn __bool__(&self) -> Result<bool> {
-        if self.0.len() != 1 {
+        if self.t().len() != 1 {
             return Err(Error::value("the truth value of a tensor with more than one element, or none, is ambiguous")
                 .with_expected("one element")
                 .with_help("use any() or all()")
                 .into());
         }
-        Ok(scalar_of(&self.0)?.to_f64() != 0.0)
+        Ok(scalar_of(&self.t())?.to_f64() != 0.0)
     }
 
     fn __float__<'py>(&self, py: Python<'py>) -> Result<Ob<'py>> {
@@ -150,8 +150,8 @@ impl PyTensor {
     }
 
     fn __index__<'py>(&self, py: Python<'py>) -> Result<Ob<'py>> {
-        if self.0.len() != 1 || self.0.dtype().is_float() {
-            return Err(Error::dtype(format!("a {}{:?} tensor is not an index", self.0.dtype(), self.0.shape()))
+        if self.t().len() != 1 || self.t().dtype().is_float() {
+            return Err(Error::dtype(format!("a {}{:?} tensor is not an index", self.t().dtype(), self.t().shape()))
                 .with_expected("an integer tensor with one element")
                 .into());
         }
@@ -160,7 +160,7 @@ impl PyTensor {
 
     fn __format__<'py>(slf: &Bound<'py, Self>, spec: &str) -> Result<Ob<'py>> {
         let py = slf.py();
-        if slf.get().0.rank() == 0 {
+        if slf.get().t().rank() == 0 {
             let item = slf.get().item(py)?;
             return Ok(item.call_method1(intern!(py, "__format__"), (spec,))?);
         }

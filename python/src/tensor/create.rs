@@ -102,7 +102,7 @@ pub(super) fn leaf(t: Tensor, requires_grad: bool) -> Result<PyTensor> {
     if requires_grad {
         t.requires_grad_(true)?;
     }
-    Ok(PyTensor(t))
+    Ok(PyTensor::of(t))
 }
 
 /// A new tensor with a copy of `data`: a number, nested lists, an array or a tensor.
@@ -119,7 +119,7 @@ pub fn tensor(
     crate::dtype::device(device)?;
     let to = dtype.map(parse).transpose()?;
     let existing = match data.cast::<PyTensor>() {
-        Ok(t) => Some(t.get().0.detach()),
+        Ok(t) => Some(t.get().t().detach()),
         Err(_) if number(data)?.is_some() => None,
         Err(_) => crate::interop::array(data, true)?,
     };
@@ -141,7 +141,7 @@ pub(super) fn output(
     requires_grad: bool,
 ) -> Result<Py<PyTensor>> {
     let Some(out) = out else { return Ok(Py::new(py, leaf(made, requires_grad)?)?) };
-    let x = &out.get().0;
+    let x = &out.get().t();
     if x.shape() != made.shape() {
         return Err(Error::shape(format!(
             "a result of shape {:?} for an output of shape {:?}",
@@ -255,7 +255,8 @@ pub fn full(
 }
 
 fn like(x: &PyTensor, value: Scalar, dtype: Option<&Ob<'_>>, requires_grad: bool) -> Result<PyTensor> {
-    leaf(f::full(x.0.shape(), value, parse_or(dtype, x.0.dtype())?, x.0.device())?, requires_grad)
+    let x = x.t();
+    leaf(f::full(x.shape(), value, parse_or(dtype, x.dtype())?, x.device())?, requires_grad)
 }
 
 /// Zeros with the shape of `input`.
@@ -309,7 +310,7 @@ pub fn empty_like(
 ) -> Result<PyTensor> {
     let _ = (layout, memory_format);
     crate::dtype::device(device)?;
-    let x = &input.get().0;
+    let x = &input.get().t();
     leaf(Tensor::empty(x.shape(), parse_or(dtype, x.dtype())?, x.device())?, requires_grad)
 }
 

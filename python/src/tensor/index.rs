@@ -105,8 +105,8 @@ impl PyTensor {
     fn __getitem__(&self, index: &Ob<'_>) -> Result<PyTensor> {
         let items = items(index)?;
         let copies = items.iter().any(|i| matches!(i, Index::Tensor(_) | Index::Mask(_)));
-        let work = if copies { self.0.len() as f64 } else { 0.0 };
-        Ok(PyTensor(run(index.py(), work, || f::index(&self.0, &items))?))
+        let work = if copies { self.t().len() as f64 } else { 0.0 };
+        Ok(PyTensor::of(run(index.py(), work, || f::index(&self.t(), &items))?))
     }
 
     fn __setitem__(&self, index: &Ob<'_>, value: &Ob<'_>) -> Result<()> {
@@ -118,6 +118,6 @@ impl PyTensor {
         } else {
             required(value)?
         };
-        run(index.py(), self.0.len() as f64, || f::set_index(&self.0, &items, value.operand()))
+        run(index.py(), self.t().len() as f64, || f::set_index(&self.t(), &items, value.operand()))
     }
 }

@@ -30,52 +30,52 @@ fn change(x: &Tensor, other: &Ob<'_>, op: fn(Operand<'_>, Operand<'_>) -> lampyr
 #[pymethods]
 impl PyTensor {
     fn __iadd__(&self, other: &Ob<'_>) -> Result<()> {
-        change(&self.0, other, f::add)
+        change(&self.t(), other, f::add)
     }
     fn __isub__(&self, other: &Ob<'_>) -> Result<()> {
-        change(&self.0, other, f::sub)
+        change(&self.t(), other, f::sub)
     }
     fn __imul__(&self, other: &Ob<'_>) -> Result<()> {
-        change(&self.0, other, f::mul)
+        change(&self.t(), other, f::mul)
     }
     fn __itruediv__(&self, other: &Ob<'_>) -> Result<()> {
-        change(&self.0, other, f::div)
+        change(&self.t(), other, f::div)
     }
     fn __ifloordiv__(&self, other: &Ob<'_>) -> Result<()> {
-        change(&self.0, other, f::floor_divide)
+        change(&self.t(), other, f::floor_divide)
     }
     fn __imod__(&self, other: &Ob<'_>) -> Result<()> {
-        change(&self.0, other, f::remainder)
+        change(&self.t(), other, f::remainder)
     }
     fn __iand__(&self, other: &Ob<'_>) -> Result<()> {
-        change(&self.0, other, f::bitwise_and)
+        change(&self.t(), other, f::bitwise_and)
     }
     fn __ior__(&self, other: &Ob<'_>) -> Result<()> {
-        change(&self.0, other, f::bitwise_or)
+        change(&self.t(), other, f::bitwise_or)
     }
     fn __ixor__(&self, other: &Ob<'_>) -> Result<()> {
-        change(&self.0, other, f::bitwise_xor)
+        change(&self.t(), other, f::bitwise_xor)
     }
     fn __ilshift__(&self, other: &Ob<'_>) -> Result<()> {
-        change(&self.0, other, f::bitwise_left_shift)
+        change(&self.t(), other, f::bitwise_left_shift)
     }
     fn __irshift__(&self, other: &Ob<'_>) -> Result<()> {
-        change(&self.0, other, f::bitwise_right_shift)
+        change(&self.t(), other, f::bitwise_right_shift)
     }
     fn __ipow__(&self, exponent: &Ob<'_>, _modulo: &Ob<'_>) -> Result<()> {
-        change(&self.0, exponent, f::pow)
+        change(&self.t(), exponent, f::pow)
     }
 
     /// Copies the elements of `src`, converted and broadcast.
     fn copy_(slf: Py<Self>, src: &Ob<'_>) -> Result<Py<Self>> {
         let value = required(src)?;
-        f::copy_(&slf.get().0, value.operand(), false)?;
+        f::copy_(&slf.get().t(), value.operand(), false)?;
         Ok(slf)
     }
 
     /// Sets all elements to zero.
     fn zero_(slf: Py<Self>) -> Result<Py<Self>> {
-        f::copy_(&slf.get().0, Operand::Scalar(Scalar::Int(0)), false)?;
+        f::copy_(&slf.get().t(), Operand::Scalar(Scalar::Int(0)), false)?;
         Ok(slf)
     }
 

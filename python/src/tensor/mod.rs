@@ -4,9 +4,9 @@ mod arithmetic;
 mod attributes;
 mod convert;
 mod create;
+mod handle;
 mod index;
 mod inplace;
-mod layers;
 mod methods;
 mod random;
 mod repr;
@@ -17,14 +17,13 @@ pub use create::{
     arange, as_tensor, empty, empty_like, eye, from_data, full, full_like, linspace, logspace, ones, ones_like,
     scalar_tensor, tensor, zeros, zeros_like,
 };
+pub use handle::Handle;
 pub use random::{
     Generator, bernoulli, default_generator, generator, multinomial, normal, poisson, rand, rand_like, randint,
     randint_like, randn, randn_like, randperm,
 };
 pub use repr::set_printoptions;
 pub use storage::Storage;
-
-pub use layers::{batch_norm, max_pool2d};
 
 use lampyr::{Error, Tensor};
 use pyo3::prelude::*;
@@ -35,7 +34,7 @@ use crate::error::Result;
 
 /// A tensor: numbers of one type in one memory, seen under a shape.
 #[pyclass(name = "Tensor", module = "lampyr", subclass, weakref, frozen)]
-pub struct PyTensor(pub Tensor);
+pub struct PyTensor(handle::Slot);
 
 #[pymethods]
 impl PyTensor {
@@ -43,17 +42,17 @@ impl PyTensor {
     #[new]
     #[pyo3(signature = (data, *, dtype = None, requires_grad = false))]
     fn new(data: &Bound<'_, PyAny>, dtype: Option<&Bound<'_, PyAny>>, requires_grad: bool) -> Result<PyTensor> {
-        let made = crate::interop::asarray(data, dtype)?.get().0.detach();
+        let made = crate::interop::asarray(data, dtype)?.get().t().detach();
         if requires_grad {
             made.requires_grad_(true)?;
         }
-        Ok(PyTensor(made))
+        Ok(PyTensor::of(made))
     }
 
     /// Sizes of the axes.
     #[getter]
     fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.0.shape())
+        PyTuple::new(py, self.t().shape())
     }
 
     /// Sizes of the axes, or of one of them.
@@ -62,8 +61,8 @@ impl PyTensor {
         match dim {
             None => Ok(self.shape(py)?.into_any()),
             Some(d) => {
-                let axis = lampyr::ops::common::axis(d, self.0.rank())?;
-                Ok(self.0.shape()[axis].into_pyobject(py).map_err(PyErr::from)?.into_any())
+                let axis = lampyr::ops::common::axis(d, self.t().rank())?;
+                Ok(self.t().shape()[axis].into_pyobject(py).map_err(PyErr::from)?.into_any())
             }
         }
     }
@@ -71,11 +70,12 @@ impl PyTensor {
     /// Steps of the axes, or of one of them, in elements.
     #[pyo3(signature = (dim = None))]
     fn stride<'py>(&self, py: Python<'py>, dim: Option<i64>) -> Result<Bound<'py, PyAny>> {
-        let strides = &self.0.layout().strides;
+        let x = self.t();
+        let strides = &x.layout().strides;
         match dim {
             None => Ok(PyTuple::new(py, strides.iter())?.into_any()),
             Some(d) => {
-                let axis = lampyr::ops::common::axis(d, self.0.rank())?;
+                let axis = lampyr::ops::common::axis(d, self.t().rank())?;
                 Ok(strides[axis].into_pyobject(py).map_err(PyErr::from)?.into_any())
             }
         }
@@ -84,91 +84,91 @@ impl PyTensor {
     /// Element type.
     #[getter]
     fn dtype(&self, py: Python<'_>) -> PyResult<Py<PyDType>> {
-        object(py, self.0.dtype())
+        object(py, self.t().dtype())
     }
 
     /// Where it lies.
     #[getter]
     fn device(&self) -> PyDevice {
-        PyDevice(self.0.device())
+        PyDevice(self.t().device())
     }
 
     /// Number of axes.
     #[getter]
     fn ndim(&self) -> usize {
-        self.0.rank()
+        self.t().rank()
     }
 
     /// Number of axes.
     fn dim(&self) -> usize {
-        self.0.rank()
+        self.t().rank()
     }
 
     /// Number of elements.
     fn numel(&self) -> usize {
-        self.0.len()
+        self.t().len()
     }
 
     /// Bytes of one element.
     #[getter]
     fn itemsize(&self) -> usize {
-        self.0.dtype().size()
+        self.t().dtype().size()
     }
 
     /// Bytes of all elements.
     #[getter]
     fn nbytes(&self) -> usize {
-        self.0.len() * self.0.dtype().size()
+        self.t().len() * self.t().dtype().size()
     }
 
     /// Whether the elements lie one after another in row-major order, or in that of `memory_format`.
     #[pyo3(signature = (memory_format = None))]
     fn is_contiguous(&self, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<bool> {
-        match attributes::channels_last(memory_format) {
-            Some(rank) if self.0.rank() != rank => Ok(false),
-            Some(rank) => Ok(self.0.permute(&attributes::last_order(rank))?.is_contiguous()),
-            None => Ok(self.0.is_contiguous()),
+        match lampyr::functional::channels_last(attributes::order(memory_format)) {
+            Some(rank) if self.t().rank() != rank => Ok(false),
+            Some(rank) => Ok(self.t().permute(&lampyr::functional::last_order(rank))?.is_contiguous()),
+            None => Ok(self.t().is_contiguous()),
         }
     }
 
     /// Address of the first element.
     fn data_ptr(&self) -> usize {
-        self.0.host_ptr().map_or(0, |p| p as usize)
+        self.t().host_ptr().map_or(0, |p| p as usize)
     }
 
     /// Whether the element type is a float type.
     fn is_floating_point(&self) -> bool {
-        self.0.dtype().is_float()
+        self.t().dtype().is_float()
     }
 
     fn __hash__(&self) -> usize {
         // Clones of a Lampyr tensor are one tensor, so the shared part stands for its identity.
-        std::ptr::from_ref(self.0.layout()) as usize >> 4
+        std::ptr::from_ref(self.first().layout()) as usize >> 4
     }
 
     fn __len__(&self) -> Result<usize> {
-        match self.0.shape().first() {
+        match self.t().shape().first() {
             Some(&n) => Ok(n),
             None => Err(Error::dtype("a 0-d tensor has no length").into()),
         }
     }
 
     fn __iter__<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
-        let Some(&n) = self.0.shape().first() else {
+        let Some(&n) = self.t().shape().first() else {
             return Err(Error::dtype("a 0-d tensor cannot be iterated over").with_help("use item()").into());
         };
         let rows = (0..n as i64)
-            .map(|i| lampyr::functional::index(&self.0, &[lampyr::functional::Index::At(i)]).map(PyTensor))
+            .map(|i| lampyr::functional::index(&self.t(), &[lampyr::functional::Index::At(i)]).map(PyTensor::of))
             .collect::<lampyr::Result<Vec<_>>>()?;
         Ok(PyTuple::new(py, rows)?.try_iter()?.into_any())
     }
 
     fn __repr__(&self) -> Result<String> {
-        Ok(repr::format(&self.0, self.0.grad_fn()?.map(|node| node.name()))?)
+        Ok(repr::format(&self.t(), self.t().grad_fn()?.map(|node| node.name()))?)
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
-        let (py, x) = (slf.py(), &slf.get().0);
+        let (py, x) = (slf.py(), &slf.get().t());
         if !x.is_leaf() {
             return Err(Error::autograd("only leaves can be pickled").with_help("use detach()").into());
         }
@@ -188,5 +188,5 @@ pub fn rebuild(bytes: &[u8], dtype: &Bound<'_, PyDType>, shape: Vec<usize>, requ
     if requires_grad {
         made.requires_grad_(true)?;
     }
-    Ok(PyTensor(made))
+    Ok(PyTensor::of(made))
 }

@@ -1,6 +1,9 @@
 //! Random tensors and their generators.
 
+use std::sync::Arc;
+
 use lampyr::functional::{self as f, Operand};
+use lampyr::names::Value;
 use lampyr::random::{self as r};
 use lampyr::{DType, Error, Tensor};
 use pyo3::prelude::*;
@@ -21,10 +24,18 @@ pub struct Generator(Kind);
 
 enum Kind {
     Default,
-    Own(r::Generator),
+    Own(Arc<r::Generator>),
 }
 
 impl Generator {
+    /// As an argument; the default generator is what functions use where none is given.
+    pub fn argument(&self) -> Value<'static> {
+        match &self.0 {
+            Kind::Default => Value::None,
+            Kind::Own(g) => Value::Generator(g.clone()),
+        }
+    }
+
     fn get(&self) -> &r::Generator {
         match &self.0 {
             Kind::Default => r::default_generator(),
@@ -57,7 +68,7 @@ impl Generator {
     #[pyo3(signature = (device = None))]
     fn new(device: Option<&Ob<'_>>) -> Result<Generator> {
         crate::dtype::device(device)?;
-        Ok(Generator(Kind::Own(r::Generator::default())))
+        Ok(Generator(Kind::Own(Arc::default())))
     }
 
     /// Starts anew from `seed`.
@@ -78,12 +89,12 @@ impl Generator {
 
     /// All there is to save, as a uint8 tensor.
     fn get_state(&self) -> Result<PyTensor> {
-        Ok(PyTensor(Tensor::from_slice(&self.get().state(), &[16])?))
+        Ok(PyTensor::of(Tensor::from_slice(&self.get().state(), &[16])?))
     }
 
     /// Goes back to a state that `get_state` gave.
     fn set_state<'py>(slf: &Bound<'py, Self>, new_state: &Bound<'py, PyTensor>) -> Result<Bound<'py, Self>> {
-        let t = &new_state.get().0;
+        let t = &new_state.get().t();
         if t.dtype() != DType::U8 {
             return Err(Error::dtype(format!("a {} tensor as the state of a generator", t.dtype()))
                 .with_expected("the uint8 tensor that get_state() gives")
@@ -97,7 +108,7 @@ impl Generator {
     fn clone_state(&self) -> Result<Generator> {
         let copy = r::Generator::default();
         copy.set_state(&self.get().state())?;
-        Ok(Generator(Kind::Own(copy)))
+        Ok(Generator(Kind::Own(Arc::new(copy))))
     }
 
     /// Where it makes numbers.
@@ -118,7 +129,7 @@ impl Generator {
 pub fn generator(state: &[u8]) -> Result<Generator> {
     let made = r::Generator::default();
     made.set_state(state)?;
-    Ok(Generator(Kind::Own(made)))
+    Ok(Generator(Kind::Own(Arc::new(made))))
 }
 
 /// The generator that is used where none is given.
@@ -267,7 +278,7 @@ pub fn rand_like(
     let g = source(generator);
     let _ = (layout, memory_format);
     crate::dtype::device(device)?;
-    let (x, to) = (&input.get().0, parse_or(dtype, input.get().0.dtype())?);
+    let (x, to) = (&input.get().t(), parse_or(dtype, input.get().t().dtype())?);
     leaf(run(py, x.len() as f64 * 4.0, || r::rand(x.shape(), to, g))?, requires_grad)
 }
 
@@ -289,7 +300,7 @@ pub fn randn_like(
     let g = source(generator);
     let _ = (layout, memory_format);
     crate::dtype::device(device)?;
-    let (x, to) = (&input.get().0, parse_or(dtype, input.get().0.dtype())?);
+    let (x, to) = (&input.get().t(), parse_or(dtype, input.get().t().dtype())?);
     leaf(run(py, x.len() as f64 * 4.0, || r::randn(x.shape(), to, g))?, requires_grad)
 }
 
@@ -314,7 +325,7 @@ pub fn randint_like(
     let _ = (layout, memory_format);
     crate::dtype::device(device)?;
     let (low, high) = high.map_or((0, low), |high| (low, high));
-    let (x, to) = (&input.get().0, parse_or(dtype, input.get().0.dtype())?);
+    let (x, to) = (&input.get().t(), parse_or(dtype, input.get().t().dtype())?);
     leaf(run(py, x.len() as f64 * 4.0, || r::randint(x.shape(), low, high, to, g))?, requires_grad)
 }
 
@@ -366,7 +377,7 @@ pub fn bernoulli(
     out: Option<&Bound<'_, PyTensor>>,
 ) -> Result<Py<PyTensor>> {
     let g = source(generator);
-    let x = &input.get().0;
+    let x = &input.get().t();
     let made = run(py, x.len() as f64 * 4.0, || match p {
         None => r::bernoulli(x, g),
         Some(p) => {
@@ -388,7 +399,7 @@ pub fn multinomial(
     out: Option<&Bound<'_, PyTensor>>,
 ) -> Result<Py<PyTensor>> {
     let g = source(generator);
-    let x = &input.get().0;
+    let x = &input.get().t();
     let count = usize::try_from(num_samples).map_err(|_| Error::value(format!("{num_samples} samples")))?;
     let made = run(py, x.len() as f64 * 8.0, || r::multinomial(x, count, replacement, g))?;
     output(py, made, out, false)
@@ -399,8 +410,8 @@ pub fn multinomial(
 #[pyo3(signature = (input, generator = None))]
 pub fn poisson(py: Python<'_>, input: &Bound<'_, PyTensor>, generator: Source<'_, '_>) -> Result<PyTensor> {
     let g = source(generator);
-    let x = &input.get().0;
-    Ok(PyTensor(run(py, x.len() as f64 * 40.0, || r::poisson(x, g))?))
+    let x = &input.get().t();
+    Ok(PyTensor::of(run(py, x.len() as f64 * 40.0, || r::poisson(x, g))?))
 }
 
 /// Fills a tensor with what `draw` makes for its shape and dtype.
@@ -408,7 +419,7 @@ fn fill<'py>(
     slf: &Bound<'py, PyTensor>,
     draw: impl FnOnce(&[usize], DType) -> lampyr::Result<Tensor> + Send,
 ) -> Result<Bound<'py, PyTensor>> {
-    let x = &slf.get().0;
+    let x = &slf.get().t();
     run(slf.py(), x.len() as f64 * 4.0, || x.assign_(&draw(x.shape(), x.dtype())?))?;
     Ok(slf.clone())
 }

@@ -44,11 +44,11 @@ impl Storage {
     }
 
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
-        other.cast::<Storage>().is_ok_and(|o| std::sync::Arc::ptr_eq(self.0.storage(), o.get().0.storage()))
+        other.cast::<Storage>().is_ok_and(|o| self.0.shares_storage(&o.get().0))
     }
 
     fn __hash__(&self) -> usize {
-        std::sync::Arc::as_ptr(self.0.storage()) as usize >> 4
+        self.0.storage_key() >> 4
     }
 
     fn __repr__(&self) -> String {
@@ -60,24 +60,24 @@ impl Storage {
 impl PyTensor {
     /// A copy without history, with `.grad`. Tensors that share memory still do after they were copied under one memo.
     fn __deepcopy__<'py>(slf: &Bound<'py, Self>, memo: &Bound<'py, PyAny>) -> Result<PyTensor> {
-        let (py, x) = (slf.py(), &slf.get().0);
+        let (py, x) = (slf.py(), &slf.get().t());
         if !x.is_leaf() {
             return Err(Error::autograd("only leaves can be deep-copied")
                 .with_help("use detach() or clone(), which says what becomes of the history")
                 .into());
         }
         let memo = memo.cast::<PyDict>().ok();
-        let key = (intern!(py, "lampyr storage"), std::sync::Arc::as_ptr(x.storage()) as usize);
+        let key = (intern!(py, "lampyr storage"), x.storage_key());
         let known = match memo {
             Some(memo) => memo.get_item(key)?,
             None => None,
         };
         let copy = match known.as_ref().and_then(|k| k.cast::<PyTensor>().ok()) {
-            Some(shared) => shared.get().0.clone(),
+            Some(shared) => shared.get().t().clone(),
             None => {
                 let made = x.reinterpret_whole(DType::U8)?.copy_contiguous()?;
                 if let Some(memo) = memo {
-                    memo.set_item(key, Bound::new(py, PyTensor(made.clone()))?)?;
+                    memo.set_item(key, Bound::new(py, PyTensor::of(made.clone()))?)?;
                 }
                 made
             }
@@ -87,20 +87,20 @@ impl PyTensor {
             copy.requires_grad_(true)?;
         }
         if let Some(grad) = x.grad() {
-            let grad = Bound::new(py, PyTensor(grad.detach()))?;
+            let grad = Bound::new(py, PyTensor::of(grad.detach()))?;
             let none = PyDict::new(py).into_any();
             let memo = memo.map_or(&none, |m| m.as_any());
-            copy.set_grad(Some(Self::__deepcopy__(&grad, memo)?.0));
+            copy.set_grad(Some(Self::__deepcopy__(&grad, memo)?.t().clone()));
         }
-        Ok(PyTensor(copy))
+        Ok(PyTensor::of(copy))
     }
 
     /// Another tensor over the same memory; a leaf.
     fn __copy__(&self) -> Result<PyTensor> {
-        let alias = self.0.detach();
-        if self.0.requires_grad() {
+        let alias = self.t().detach();
+        if self.t().requires_grad() {
             alias.requires_grad_(true)?;
         }
-        Ok(PyTensor(alias))
+        Ok(PyTensor::of(alias))
     }
 }

@@ -7,7 +7,7 @@ use lampyr_runtime::Tensor;
 use super::nn::dropout;
 use super::operand::one;
 use super::support::{constant, floats, shape_error};
-use crate::names::{Entry, FUNCTIONAL, give, name};
+use crate::names::{Entry, FUNCTIONAL, TOP, give, name};
 
 fn probability(p: f64, name: &str) -> Result<()> {
     if (0.0..=1.0).contains(&p) {
@@ -103,6 +103,13 @@ pub(super) const NAMES: &[Entry] = &[
     name(
         "dropout(Tensor input, float p=0.5, bool training=True, bool inplace=False) -> Tensor",
         FUNCTIONAL,
+        "Elements left out at random in training.",
+        |a| give(dropout_checked(a.tensor(0)?, a.float(1)?, a.bool(2)?)),
+    )
+    .cost(16.0),
+    name(
+        "dropout(Tensor input, float p=0.5, bool train=True) -> Tensor",
+        TOP,
         "Elements left out at random in training.",
         |a| give(dropout_checked(a.tensor(0)?, a.float(1)?, a.bool(2)?)),
     )

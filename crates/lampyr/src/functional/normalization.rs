@@ -10,7 +10,7 @@ use super::operand::one;
 use super::pooling::{Pooling, avg_pooling};
 use super::shape::reshape_to;
 use super::support::{floats, known, shape_error};
-use crate::names::{Call, Entry, FUNCTIONAL, give, name};
+use crate::names::{Call, Entry, FUNCTIONAL, TOP, give, name};
 
 /// [`batch_norm`] after its checks.
 ///
@@ -207,6 +207,24 @@ pub(super) const NAMES: &[Entry] = &[
         FUNCTIONAL,
         "Every channel brought to mean 0 and variance 1; in training the running statistics are updated.",
         |a| give(batch_norm_checked(a.tensor(0)?, &statistics(a)?)),
+    )
+    .cost(16.0),
+    name(
+        "batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, bool training, float momentum, float eps, bool cudnn_enabled=False) -> Tensor",
+        TOP,
+        "Every channel brought to mean 0 and variance 1; in training the running statistics are updated.",
+        |a| {
+            let given = BatchNorm {
+                weight: a.tensor_or_none(1)?,
+                bias: a.tensor_or_none(2)?,
+                running_mean: a.tensor_or_none(3)?,
+                running_var: a.tensor_or_none(4)?,
+                training: a.bool(5)?,
+                momentum: a.float(6)?,
+                epsilon: a.float(7)?,
+            };
+            give(batch_norm_checked(a.tensor(0)?, &given))
+        },
     )
     .cost(16.0),
     name(

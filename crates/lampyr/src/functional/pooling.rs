@@ -211,7 +211,7 @@ pub(super) const NAMES: &[Entry] = &[
     ),
     name(
         "max_pool2d(Tensor input, int[1] kernel_size, int[1]? stride=None, int[1] padding=0, int[1] dilation=1, bool ceil_mode=False, bool return_indices=False) -> Tensor",
-        FUNCTIONAL,
+        TOP | FUNCTIONAL,
         "Largest elements in windows.",
         |a| max_named(2, a),
     )

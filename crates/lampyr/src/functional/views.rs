@@ -1,6 +1,6 @@
 //! Other shapes over the same elements.
 
-use lampyr_base::{Error, Result, broadcast_shapes};
+use lampyr_base::{Error, Layout, Result, broadcast_shapes};
 use lampyr_ops::build::{AsStrided, Diagonal, Unfold};
 use lampyr_ops::common::{axes, axis};
 use lampyr_runtime::Tensor;
@@ -8,7 +8,7 @@ use lampyr_runtime::Tensor;
 use super::operand::one;
 use super::shape::{expand_keeping, flatten, reshape_to, squeeze, unsqueeze, view};
 use super::support::{shape_error, sizes, with_axis};
-use crate::names::{Entry, METHOD, TOP, give, name};
+use crate::names::{Call, Entry, INPLACE, METHOD, RENEW, TOP, give, name};
 
 /// Axis `dim` as several of sizes `shape`, of which one may be -1.
 pub fn unflatten(x: &Tensor, dim: i64, shape: &[i64]) -> Result<Tensor> {
@@ -202,6 +202,39 @@ pub fn atleast_3d(x: &Tensor) -> Result<Tensor> {
     }
 }
 
+/// Number of axes of the memory format `name` if that puts the channels last.
+pub fn channels_last(name: Option<&str>) -> Option<usize> {
+    match name {
+        Some("channels_last") => Some(4),
+        Some("channels_last_3d") => Some(5),
+        _ => None,
+    }
+}
+
+/// Axes in the order of channels-last memory, `[N, .., C]`.
+pub fn last_order(rank: usize) -> Vec<i64> {
+    let rank = rank as i64;
+    [0].into_iter().chain(2..rank).chain([1]).collect()
+}
+
+/// The elements in the order of the memory format `name`; the same tensor when they lie so, or for other formats.
+///
+/// # Errors
+/// When the format is for another number of axes.
+pub fn formatted(x: Tensor, name: Option<&str>) -> Result<Tensor> {
+    let Some(rank) = channels_last(name) else { return Ok(x) };
+    if x.rank() != rank {
+        return Err(shape_error("contiguous", format!("channels last for a tensor of {} axes", x.rank()), &[&x])
+            .with_expected(format!("{rank} axes")));
+    }
+    let rows = x.permute(&last_order(rank))?;
+    if rows.is_contiguous() {
+        return Ok(x);
+    }
+    let back: Vec<i64> = [0, rank as i64 - 1].into_iter().chain(1..rank as i64 - 1).collect();
+    rows.contiguous()?.permute(&back)
+}
+
 /// Axes in another order.
 ///
 /// # Errors
@@ -230,6 +263,23 @@ fn whole(x: &Tensor) -> Result<i64> {
     }
 }
 
+/// The layout that arguments 2 to 4 of a call state: offset, sizes and steps.
+fn layout(a: &Call) -> Result<Layout> {
+    let sizes = a.sizes(3)?;
+    let mut layout = Layout::contiguous(&sizes);
+    if let Some(strides) = a.ints_or_none(4)? {
+        if strides.len() != sizes.len() || strides.iter().any(|&s| s < 0) {
+            return Err(Error::value(format!("strides {strides:?} for sizes {sizes:?}"))
+                .with_expected("as many strides as sizes, none negative"));
+        }
+        layout.strides = strides.iter().map(|&s| s as isize).collect();
+    }
+    let offset = a.int(2)?;
+    layout.offset = usize::try_from(offset)
+        .map_err(|_| Error::index(format!("an offset of {offset} elements")).with_expected("0 or more"))?;
+    Ok(layout)
+}
+
 /// The names of this family.
 pub(super) const NAMES: &[Entry] = &[
     name(
@@ -250,26 +300,41 @@ pub(super) const NAMES: &[Entry] = &[
     name("permute(Tensor input, int[] dims) -> Tensor", TOP | METHOD, "Axes in another order; a view.", |a| {
         give(permuted(a.tensor(0)?, a.ints(1)?))
     }),
-    name("transpose(Tensor input, int dim0, int dim1) -> Tensor", TOP | METHOD, "Two axes exchanged; a view.", |a| {
-        give(transposed(a.tensor(0)?, a.int(1)?, a.int(2)?))
-    })
+    name(
+        "transpose(Tensor input, int dim0, int dim1) -> Tensor",
+        TOP | METHOD | INPLACE | RENEW,
+        "Two axes exchanged; a view.",
+        |a| give(transposed(a.tensor(0)?, a.int(1)?, a.int(2)?)),
+    )
     .also(&["swapdims"]),
-    name("swapaxes(Tensor input, int axis0, int axis1) -> Tensor", TOP | METHOD, "Two axes exchanged; a view.", |a| {
-        give(transposed(a.tensor(0)?, a.int(1)?, a.int(2)?))
-    }),
-    name("squeeze(Tensor input) -> Tensor", TOP | METHOD, "Without axes of size 1; a view.", |a| {
+    name(
+        "swapaxes(Tensor input, int axis0, int axis1) -> Tensor",
+        TOP | METHOD | INPLACE | RENEW,
+        "Two axes exchanged; a view.",
+        |a| give(transposed(a.tensor(0)?, a.int(1)?, a.int(2)?)),
+    ),
+    name("squeeze(Tensor input) -> Tensor", TOP | METHOD | INPLACE | RENEW, "Without axes of size 1; a view.", |a| {
         give(squeeze(a.tensor(0)?, None))
     })
     .also(&["squeeze_all"]),
-    name("squeeze(Tensor input, int dim) -> Tensor", TOP | METHOD, "Without axes of size 1; a view.", |a| {
-        give(squeeze_axes(a.tensor(0)?, &[a.int(1)?]))
-    }),
-    name("squeeze(Tensor input, int[] dim) -> Tensor", TOP | METHOD, "Without axes of size 1; a view.", |a| {
-        give(squeeze_axes(a.tensor(0)?, a.ints(1)?))
-    }),
-    name("unsqueeze(Tensor input, int dim) -> Tensor", TOP | METHOD, "With an axis of size 1; a view.", |a| {
-        give(unsqueeze(a.tensor(0)?, a.int(1)?))
-    })
+    name(
+        "squeeze(Tensor input, int dim) -> Tensor",
+        TOP | METHOD | INPLACE | RENEW,
+        "Without axes of size 1; a view.",
+        |a| give(squeeze_axes(a.tensor(0)?, &[a.int(1)?])),
+    ),
+    name(
+        "squeeze(Tensor input, int[] dim) -> Tensor",
+        TOP | METHOD | INPLACE | RENEW,
+        "Without axes of size 1; a view.",
+        |a| give(squeeze_axes(a.tensor(0)?, a.ints(1)?)),
+    ),
+    name(
+        "unsqueeze(Tensor input, int dim) -> Tensor",
+        TOP | METHOD | INPLACE | RENEW,
+        "With an axis of size 1; a view.",
+        |a| give(unsqueeze(a.tensor(0)?, a.int(1)?)),
+    )
     .also(&["expand_dims"]),
     name(
         "flatten(Tensor input, int start_dim=0, int end_dim=-1) -> Tensor",
@@ -290,7 +355,9 @@ pub(super) const NAMES: &[Entry] = &[
         |a| give(movedim(a.tensor(0)?, a.ints(1)?, a.ints(2)?)),
     )
     .also(&["moveaxis"]),
-    name("t(Tensor input) -> Tensor", TOP | METHOD, "Rows and columns exchanged; a view.", |a| give(t(a.tensor(0)?))),
+    name("t(Tensor input) -> Tensor", TOP | METHOD | INPLACE | RENEW, "Rows and columns exchanged; a view.", |a| {
+        give(t(a.tensor(0)?))
+    }),
     name("adjoint(Tensor input) -> Tensor", TOP | METHOD, "The last two axes exchanged; a view.", |a| {
         give(adjoint(a.tensor(0)?))
     }),
@@ -351,9 +418,55 @@ pub(super) const NAMES: &[Entry] = &[
     ),
     name(
         "as_strided(Tensor input, int[] size, int[] stride, int? storage_offset=None) -> Tensor",
-        TOP | METHOD,
+        TOP | METHOD | INPLACE | RENEW,
         "A view with given sizes and steps over the memory of a tensor.",
         |a| give(as_strided(a.tensor(0)?, a.ints(1)?, a.ints(2)?, a.int_or_none(3)?)),
+    ),
+    name(
+        "resize(Tensor input, int[] size, *, memory_format? memory_format=None) -> Tensor",
+        INPLACE | RENEW,
+        "Other sizes over the same memory, which grows where it is too small; new elements are arbitrary.",
+        |a| give(a.tensor(0)?.resized(&a.sizes(1)?)),
+    ),
+    name(
+        "resize_as(Tensor input, Tensor other, *, memory_format? memory_format=None) -> Tensor",
+        INPLACE | RENEW,
+        "The sizes of another tensor over the same memory, which grows where it is too small.",
+        |a| give(a.tensor(0)?.resized(a.tensor(1)?.shape())),
+    ),
+    name("set(Tensor input) -> Tensor", INPLACE | RENEW, "No elements any more.", |a| {
+        let x = a.tensor(0)?;
+        let none = Tensor::empty(&[0], x.dtype(), x.device())?;
+        give(x.set_to(&none, none.layout().clone()))
+    }),
+    name("set(Tensor input, Tensor source) -> Tensor", INPLACE | RENEW, "The memory and sizes of `source`.", |a| {
+        let source = a.tensor(1)?;
+        give(a.tensor(0)?.set_to(source, source.layout().clone()))
+    }),
+    name("set(Tensor input, Storage source) -> Tensor", INPLACE | RENEW, "All of the memory `source`.", |a| {
+        let whole = a.tensor(1)?.reinterpret_whole(a.tensor(0)?.dtype())?;
+        give(a.tensor(0)?.set_to(&whole, whole.layout().clone()))
+    }),
+    name(
+        "set(Tensor input, Tensor source, int storage_offset, int[] size, int[]? stride=None) -> Tensor",
+        INPLACE | RENEW,
+        "The memory of `source` under other sizes and steps.",
+        |a| give(a.tensor(0)?.set_to(a.tensor(1)?, layout(a)?)),
+    ),
+    name(
+        "set(Tensor input, Storage source, int storage_offset, int[] size, int[]? stride=None) -> Tensor",
+        INPLACE | RENEW,
+        "The memory `source` under other sizes and steps.",
+        |a| {
+            let whole = a.tensor(1)?.reinterpret_whole(a.tensor(0)?.dtype())?;
+            give(a.tensor(0)?.set_to(&whole, layout(a)?))
+        },
+    ),
+    name(
+        "clone(Tensor input, *, memory_format? memory_format=None) -> Tensor",
+        TOP | METHOD,
+        "A copy through which gradients flow.",
+        |a| give(formatted(a.tensor(0)?.duplicate()?, a.str_or_none(1)?)),
     ),
     name("atleast_1d(Tensor input) -> Tensor", TOP, "With at least one axis.", |a| give(atleast_1d(a.tensor(0)?))),
     name("atleast_1d(Tensor[]... tensors) -> Tensor[]", TOP, "With at least one axis.", |a| {

@@ -122,7 +122,7 @@ fn spread<'a>(form: &'static Form, source: &impl Source<'a>, first: usize) -> Re
         match source.read(at, one) {
             Read::Value(Value::Int(i)) => ints.push(i),
             Read::Value(Value::Tensor(t)) => tensors.push(t.clone()),
-            Read::Value(Value::Made(t)) => tensors.push(t),
+            Read::Value(Value::Made(t) | Value::Held(t)) => tensors.push(t),
             Read::Fail(e) => return Err(Mismatch::Fail(e)),
             _ if at == first => return Ok(None),
             _ => return Err(Mismatch::Wrong { param, at }),

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::signature::Signature;
 use super::value::Value;
+use crate::random::{Generator, default_generator};
 
 /// The arguments of one call, in the order of the signature. Every accessor takes the position of a parameter; asking
 /// for another kind than the signature states is an internal error.
@@ -63,7 +64,7 @@ impl<'a> Call<'a> {
         self.values.iter().flat_map(|v| {
             let (one, many, some): (Option<&Tensor>, &[Tensor], &[Option<Tensor>]) = match v {
                 Value::Tensor(t) => (Some(t), &[], &[]),
-                Value::Made(t) => (Some(t), &[], &[]),
+                Value::Made(t) | Value::Held(t) => (Some(t), &[], &[]),
                 Value::Tensors(all) => (None, all, &[]),
                 Value::OptionalTensors(all) => (None, &[], all),
                 _ => (None, &[], &[]),
@@ -76,7 +77,7 @@ impl<'a> Call<'a> {
     pub fn elements(&self) -> usize {
         let one = |v: &Value| match v {
             Value::Tensor(t) => t.len(),
-            Value::Made(t) => t.len(),
+            Value::Made(t) | Value::Held(t) => t.len(),
             Value::Tensors(all) => all.iter().map(Tensor::len).sum(),
             // Sizes of what is made.
             Value::Ints(all) => all.iter().fold(1usize, |n, &d| n.saturating_mul(d.unsigned_abs() as usize)),
@@ -87,7 +88,8 @@ impl<'a> Call<'a> {
 
     accessors! {
         /// A tensor.
-        tensor, tensor_or_none: &Tensor, "a tensor", Value::Tensor(t) => t, Value::Made(t) => t;
+        tensor, tensor_or_none: &Tensor, "a tensor", Value::Tensor(t) => t,
+            Value::Made(t) | Value::Held(t) => t;
         /// Tensors.
         tensors, tensors_or_none: &[Tensor], "tensors", Value::Tensors(all) => all;
         /// Tensors that may be absent.
@@ -95,7 +97,7 @@ impl<'a> Call<'a> {
             Value::OptionalTensors(all) => all;
         /// A tensor or a number.
         operand, operand_or_none: Operand<'_>, "an operand",
-            Value::Tensor(t) => Operand::Tensor(t), Value::Made(t) => Operand::Tensor(t),
+            Value::Tensor(t) => Operand::Tensor(t), Value::Made(t) | Value::Held(t) => Operand::Tensor(t),
             Value::Scalar(s) => Operand::Scalar(*s);
         /// A number.
         scalar, scalar_or_none: Scalar, "a number", Value::Scalar(s) => *s;
@@ -121,6 +123,14 @@ impl<'a> Call<'a> {
         device, device_or_none: Device, "a device", Value::Device(d) => *d;
         /// Anything else.
         any, any_or_none: &(dyn Any + Send + Sync), "any value", Value::Any(x) => &**x;
+    }
+
+    /// The generator that is given, else the default one.
+    pub fn generator(&self, at: usize) -> &Generator {
+        match self.value(at) {
+            Some(Value::Generator(g)) => g,
+            _ => default_generator(),
+        }
     }
 
     /// Sizes: whole numbers that are not negative.

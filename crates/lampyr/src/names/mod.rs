@@ -17,8 +17,8 @@ pub use bind::{Read, Source, resolve};
 pub use call::Call;
 pub use signature::{Kind, Param, Returns, Role, Signature};
 pub use table::{
-    Callable, Entry, FFT, FUNCTIONAL, FUNCTIONAL_INPLACE, Form, INPLACE, LINALG, METHOD, Run, SPECIAL, Space, TOP,
-    TOP_INPLACE, Table, name, python, table,
+    Callable, Entry, FFT, FUNCTIONAL, FUNCTIONAL_INPLACE, Form, INPLACE, LINALG, METHOD, RENEW, Run, SPECIAL, Space,
+    TOP, TOP_INPLACE, Table, name, python, table,
 };
 pub use value::{Output, Value};
 pub(crate) use write::check_kind;

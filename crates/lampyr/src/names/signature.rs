@@ -43,6 +43,12 @@ pub enum Kind {
     Device,
     /// A generator of random numbers.
     Generator,
+    /// The memory behind a tensor.
+    Storage,
+    /// How elements are kept; all tensors are strided.
+    Layout,
+    /// An order of axes in memory; row-major is the only one.
+    MemoryFormat,
     /// Anything; kept for callers that know more.
     Any,
 }
@@ -63,6 +69,9 @@ impl Kind {
             "dtype" => Kind::DType,
             "device" => Kind::Device,
             "Generator" => Kind::Generator,
+            "Storage" => Kind::Storage,
+            "layout" => Kind::Layout,
+            "memory_format" => Kind::MemoryFormat,
             "Any" => Kind::Any,
             "int[][]" => Kind::IntLists,
             other => {
@@ -100,6 +109,9 @@ impl Kind {
             Kind::DType => "dtype",
             Kind::Device => "device",
             Kind::Generator => "Generator",
+            Kind::Storage => "Storage",
+            Kind::Layout => "layout",
+            Kind::MemoryFormat => "memory_format",
             Kind::Any => "object",
         }
     }

@@ -84,6 +84,9 @@ pub const FFT: u16 = 1 << 7;
 /// `lampyr.special.NAME`
 pub const SPECIAL: u16 = 1 << 8;
 
+/// With `INPLACE`: `Tensor.NAME_` changes what the tensor is (sizes, steps, memory), not its elements.
+pub const RENEW: u16 = 1 << 9;
+
 /// The function of an entry.
 pub type Run = fn(&Call) -> Result<Output>;
 

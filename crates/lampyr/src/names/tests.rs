@@ -43,6 +43,7 @@ const LINES: &[Entry] = &[
     name("best(Tensor input, int dim, bool keepdim=False) -> Tensor", TOP | METHOD, "Largest.", |a| {
         give(a.tensor(0)?.amax(&[a.int(1)?], a.bool(2)?))
     }),
+    name("turned(Tensor input) -> Tensor", METHOD | INPLACE | RENEW, "Turned.", |a| give(a.tensor(0)?.transpose(0, 1))),
     name("half(Tensor input) -> Tensor", TOP | INPLACE, "Halved.", |a| give(a.tensor(0)?.div(2i64))),
     name("order(Tensor input, int[] dims) -> Tensor", TOP | METHOD, "Permuted.", |a| {
         give(a.tensor(0)?.permute(a.ints(1)?))
@@ -60,6 +61,8 @@ fn call(space: Space, name: &str, given: Vec<(Option<&'static str>, Value<'_>)>)
     let (form, call) = resolve(lines().find(space, name).unwrap(), &source)?;
     match run(form, &call)? {
         Output::Tensor(t) => Ok(t),
+        Output::Renewed(_, new) => Ok(new),
+        Output::Resized(all) => Ok(all[0].1.clone()),
         other => panic!("{other:?}"),
     }
 }
@@ -91,11 +94,23 @@ fn out_and_in_place_write() {
     let refused = call(Space::Method, "half_", vec![(None, Value::Tensor(&whole))]).unwrap_err();
     assert_eq!(refused.kind(), &ErrorKind::DType);
     let small = Tensor::empty(&[3], DType::F32, lampyr_base::Device::CPU).unwrap();
-    let made = call(Space::Top, "twice", vec![(None, Value::Tensor(&x)), (Some("out"), Value::Tensor(&small))]);
-    assert_eq!(made.unwrap_err().kind(), &ErrorKind::Shape);
+    let made =
+        call(Space::Top, "twice", vec![(None, Value::Tensor(&x)), (Some("out"), Value::Tensor(&small))]).unwrap();
+    assert_eq!((made.shape(), made.to_vec::<f32>().unwrap()), (&[2, 2][..], vec![4.0, 20.0, 12.0, 8.0]));
+    assert_eq!(small.shape(), [3]);
     x.requires_grad_(true).unwrap();
     let made = call(Space::Top, "twice", vec![(None, Value::Tensor(&x)), (Some("out"), Value::Tensor(&out))]);
     assert_eq!(made.unwrap_err().kind(), &ErrorKind::Autograd);
+}
+
+#[test]
+fn what_takes_a_tensors_place() {
+    let x = tensor();
+    let turned = call(Space::Method, "turned_", vec![(None, Value::Tensor(&x))]).unwrap();
+    assert!(turned.shares_storage(&x) && turned.to_vec::<f32>().unwrap() == [1.0, 3.0, 5.0, 2.0]);
+    x.requires_grad_(true).unwrap();
+    let refused = call(Space::Method, "turned_", vec![(None, Value::Tensor(&x))]);
+    assert_eq!(refused.unwrap_err().kind(), &ErrorKind::Autograd);
 }
 
 #[test]

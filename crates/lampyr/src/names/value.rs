@@ -7,6 +7,8 @@ use lampyr_base::{DType, Device};
 use lampyr_runtime::{Scalar, Tensor};
 use smallvec::SmallVec;
 
+use crate::random::Generator;
+
 /// An argument, read as its parameter's kind.
 #[derive(Clone, Debug)]
 pub enum Value<'a> {
@@ -16,6 +18,8 @@ pub enum Value<'a> {
     None,
     /// A tensor of the caller.
     Tensor(&'a Tensor),
+    /// A tensor of the caller that something else may take the place of meanwhile.
+    Held(Tensor),
     /// A tensor made from what the caller gave, such as an array of another library.
     Made(Tensor),
     /// Tensors.
@@ -44,6 +48,8 @@ pub enum Value<'a> {
     DType(DType),
     /// A device.
     Device(Device),
+    /// A generator of random numbers.
+    Generator(Arc<Generator>),
     /// Anything else, of a type that caller and function agree on.
     Any(Arc<dyn Any + Send + Sync>),
 }
@@ -57,6 +63,10 @@ pub enum Output {
     Tensor(Tensor),
     /// Several tensors.
     Tensors(SmallVec<[Tensor; 2]>),
+    /// A tensor among the arguments, which is the result, and its new form.
+    Renewed(Tensor, Tensor),
+    /// The tensors of `out`, each with what takes its place: other memory where its shape was another.
+    Resized(Vec<(Tensor, Tensor)>),
     /// Several results, some of which may be absent.
     OptionalTensors(Vec<Option<Tensor>>),
     /// A truth.

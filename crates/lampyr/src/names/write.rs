@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::call::Call;
 use super::signature::Role;
-use super::table::{Form, served};
+use super::table::{Form, RENEW, served};
 use super::value::{Output, Value};
 
 /// Runs a form on its arguments. In place and with `out`, the tensors written are the result.
@@ -15,13 +15,14 @@ use super::value::{Output, Value};
 /// What the function raises, and when a result cannot be written where it should go.
 pub fn run(form: &Form, call: &Call) -> Result<Output> {
     if form.inplace {
-        return in_place(form, call);
+        return if form.entry.spaces & RENEW != 0 { renew(form, call) } else { in_place(form, call) };
     }
     for (at, param) in form.signature.params.iter().enumerate().filter(|(_, p)| served(p.role)) {
         match param.role {
             Role::Inplace if call.bool(at)? => return in_place(form, call),
             Role::Out if call.given(at) => match call.values.get(at) {
                 Some(Value::Tensor(out)) => return into(form, call, &[out]),
+                Some(Value::Held(out)) => return into(form, call, &[out]),
                 Some(Value::Made(_)) => {
                     return Err(Error::dtype("`out` is not a tensor of Lampyr").with_op(form.signature.name));
                 }
@@ -32,6 +33,19 @@ pub fn run(form: &Form, call: &Call) -> Result<Output> {
         }
     }
     (form.entry.run)(call).map_err(|e| e.with_op(form.signature.name))
+}
+
+/// Runs a form whose result is the new form of its tensor.
+fn renew(form: &Form, call: &Call) -> Result<Output> {
+    let name = form.signature.name;
+    let target = call.tensor(form.receiver)?;
+    let holders = if matches!(call.values.get(form.receiver), Some(Value::Held(_))) { 2 } else { 1 };
+    let made = || match (form.entry.run)(call)? {
+        Output::Tensor(made) => target.renewed(made, holders),
+        _ => Err(Error::internal("a function without one result in place")),
+    };
+    let made = made().map_err(|e| e.with_op(name))?;
+    Ok(Output::Renewed(target.clone(), made))
 }
 
 fn in_place(form: &Form, call: &Call) -> Result<Output> {
@@ -76,14 +90,16 @@ fn into(form: &Form, call: &Call, outs: &[&Tensor]) -> Result<Output> {
     }
     for (made, out) in made.iter().zip(outs) {
         check_kind(made, out).map_err(|e| e.with_op(name))?;
-        if made.shape() != out.shape() {
-            return Err(Error::shape(format!("`out` has shape {:?}, the result {:?}", out.shape(), made.shape()))
-                .with_op(name)
-                .with_expected("`out` of the shape of the result"));
-        }
     }
+    let mut written = Vec::with_capacity(outs.len());
     for (made, out) in made.iter().zip(outs) {
-        out.assign_(&made.to_dtype(out.dtype())?).map_err(|e| e.with_op(name))?;
+        let fits = made.shape() == out.shape();
+        let target = if fits { (*out).clone() } else { out.resized(made.shape()).map_err(|e| e.with_op(name))? };
+        target.assign_(&made.to_dtype(out.dtype())?).map_err(|e| e.with_op(name))?;
+        written.push(((*out).clone(), target));
+    }
+    if written.iter().any(|(old, new)| !old.same(new)) {
+        return Ok(Output::Resized(written));
     }
     Ok(match outs {
         [one] => Output::Tensor((*one).clone()),

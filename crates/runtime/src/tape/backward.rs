@@ -114,7 +114,7 @@ fn collect(found: Found, options: GradOptions) -> Result<()> {
     }
     for cell in leaves {
         let hooks: Vec<_> = lock(&cell.hooks).after.iter().map(|h| h.1.clone()).collect();
-        if let Some(leaf) = cell.owner.upgrade().map(Tensor) {
+        if let Some(leaf) = cell.owner() {
             for hook in hooks {
                 hook(&leaf)?;
             }

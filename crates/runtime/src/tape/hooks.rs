@@ -132,7 +132,7 @@ impl GradFn {
     /// The leaf, where this is its end.
     pub fn variable(&self) -> Option<Tensor> {
         match &self.0 {
-            Edge::Leaf(cell) => cell.owner.upgrade().map(Tensor),
+            Edge::Leaf(cell) => cell.owner(),
             Edge::Node(..) => None,
         }
     }

@@ -16,13 +16,23 @@ use crate::tensor::{Inner, Tensor};
 pub(crate) struct GradCell {
     pub grad: Mutex<Option<Tensor>>,
     /// The leaf itself.
-    pub owner: Weak<Inner>,
+    owner: Mutex<Weak<Inner>>,
     pub hooks: OnceLock<Box<Mutex<LeafHooks>>>,
 }
 
 impl GradCell {
     pub fn of(owner: &Tensor) -> GradCell {
-        GradCell { owner: Arc::downgrade(&owner.0), ..GradCell::default() }
+        GradCell { owner: Mutex::new(Arc::downgrade(&owner.0)), ..GradCell::default() }
+    }
+
+    /// The leaf, while it lives.
+    pub fn owner(&self) -> Option<Tensor> {
+        self.owner.lock().unwrap_or_else(PoisonError::into_inner).upgrade().map(Tensor)
+    }
+
+    /// Makes `owner` the leaf.
+    pub fn give_to(&self, owner: &Tensor) {
+        *self.owner.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&owner.0);
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Option<Tensor>> {
