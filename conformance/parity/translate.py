@@ -105,7 +105,8 @@ def inner(value: Any) -> Any:
 
 def exists(name: str) -> bool:
     """Whether Lampyr has a function or method of the name that torch's database gives an operator."""
-    for path in (name, "Tensor." + name):
+    # Random numbers are drawn in place alone.
+    for path in (name, "Tensor." + name, f"Tensor.{name}_"):
         try:
             attribute(path)
         except Missing:

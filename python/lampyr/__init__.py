@@ -138,6 +138,7 @@ from lampyr.random import (
     set_rng_state,
 )
 from lampyr.settings import (
+    broadcast_shapes,
     e,
     get_default_device,
     get_num_interop_threads,
@@ -225,6 +226,7 @@ __all__ = [
     "autograd",
     "bfloat16",
     "bool",
+    "broadcast_shapes",
     "call_op",
     "device",
     "double",

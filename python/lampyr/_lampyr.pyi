@@ -291,6 +291,14 @@ class Tensor(Methods):
         memory_format: _memory_format | None = None,
     ) -> Tensor: ...
     def cpu(self) -> Self: ...
+    def histogram(
+        self,
+        bins: _int | Tensor,
+        *,
+        range: Sequence[_float] | None = None,
+        weight: Tensor | None = None,
+        density: _bool = False,
+    ) -> tuple[Tensor, Tensor]: ...
     @overload
     def type(self, dtype: None = None, non_blocking: _bool = False) -> str: ...
     @overload
@@ -653,6 +661,7 @@ def scalar_tensor(
     layout: _layout | None = None,
     device: Device = None,
     pin_memory: _bool | None = None,
+    requires_grad: _bool = False,
 ) -> Tensor: ...
 def set_printoptions(
     precision: _int | None = None,

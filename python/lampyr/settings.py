@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 from lampyr._lampyr import (
@@ -17,7 +18,7 @@ from lampyr._lampyr import (
     set_default_dtype,
     use_deterministic_algorithms,
 )
-from lampyr.errors import DTypeError, InvalidValueError
+from lampyr.errors import DTypeError, InvalidValueError, ShapeError
 
 pi = math.pi
 e = math.e
@@ -57,6 +58,20 @@ def is_signed(input: Tensor) -> bool:
 def numel(input: Tensor) -> int:
     """Number of elements."""
     return input.numel()
+
+
+def broadcast_shapes(*shapes: int | Sequence[int]) -> tuple[int, ...]:
+    """The shape that tensors of the given shapes are broadcast to."""
+    all = [(shape,) if isinstance(shape, int) else tuple(int(size) for size in shape) for shape in shapes]
+    found = [1] * max((len(shape) for shape in all), default=0)
+    for shape in all:
+        for axis, size in enumerate(reversed(shape), 1):
+            if size < 0:
+                raise InvalidValueError(f"a size of {size}", expected="0 or more")
+            if size != 1 and found[-axis] not in (1, size):
+                raise ShapeError(f"shapes {all} do not broadcast", expected="equal sizes, or 1")
+            found[-axis] = size if size != 1 else found[-axis]
+    return tuple(found)
 
 
 def to_dlpack(tensor: Tensor) -> Any:

@@ -81,6 +81,9 @@ impl PyTensor {
     fn __rtruediv__(&self, other: &Ob<'_>) -> Result<Answer> {
         apply(self, other, true, f::div)
     }
+    fn __rdiv__(&self, other: &Ob<'_>) -> Result<Answer> {
+        PyTensor(f::reciprocal(&self.0)?).__mul__(other)
+    }
     fn __floordiv__(&self, other: &Ob<'_>) -> Result<Answer> {
         apply(self, other, false, f::floor_divide)
     }

@@ -2,7 +2,7 @@
 
 use lampyr::functional as f;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyTuple};
 
 use super::PyTensor;
 use super::attributes::order;
@@ -87,6 +87,22 @@ impl PyTensor {
             (true, true) => Ok(Py::new(slf.py(), PyTensor::of(x.duplicate()?))?),
             _ => Ok(Py::new(slf.py(), PyTensor::of(made))?),
         }
+    }
+
+    /// The histogram of all elements.
+    #[pyo3(signature = (bins, *, range = None, weight = None, density = false))]
+    fn histogram<'py>(
+        slf: &Bound<'py, Self>,
+        bins: &Ob<'py>,
+        range: Option<&Ob<'py>>,
+        weight: Option<&Ob<'py>>,
+        density: bool,
+    ) -> Result<Ob<'py>> {
+        let named = PyDict::new(slf.py());
+        named.set_item("range", range)?;
+        named.set_item("weight", weight)?;
+        named.set_item("density", density)?;
+        Ok(slf.py().import("lampyr.histograms")?.call_method("histogram", (slf, bins), Some(&named))?)
     }
 
     /// On the CPU.

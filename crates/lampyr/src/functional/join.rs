@@ -251,17 +251,25 @@ pub(super) const NAMES: &[Entry] = &[
         give(split_with_sizes(a.tensor(0)?, a.ints(1)?, a.int(2)?))
     }),
     name(
+        "unsafe_split(Tensor input, int split_size, int dim=0) -> Tensor[]",
+        TOP | METHOD,
+        "Parts along an axis; views.",
+        |a| give(split(a.tensor(0)?, a.int(1)?, a.int(2)?)),
+    ),
+    name(
         "split_with_sizes(Tensor input, int[] split_sizes, int dim=0) -> Tensor[]",
         TOP | METHOD,
         "Parts along an axis; views.",
         |a| give(split_with_sizes(a.tensor(0)?, a.ints(1)?, a.int(2)?)),
-    ),
+    )
+    .also(&["unsafe_split_with_sizes"]),
     name(
         "chunk(Tensor input, int chunks, int dim=0) -> Tensor[]",
         TOP | METHOD,
         "So many parts along an axis; views.",
         |a| give(chunk(a.tensor(0)?, a.int(1)?, a.int(2)?)),
-    ),
+    )
+    .also(&["unsafe_chunk"]),
     name(
         "tensor_split(Tensor input, int sections, int dim=0) -> Tensor[]",
         TOP | METHOD,

@@ -11,16 +11,20 @@ mod distance;
 mod dropping;
 mod embedding;
 mod fractional;
+mod gammas;
 mod grids;
 mod index;
 mod join;
 mod losses;
 mod margins;
+mod medians;
 mod nn;
 mod normalization;
+mod norms;
 mod operand;
 mod order;
 mod padding;
+mod patches;
 mod pick;
 mod place;
 mod pointwise;
@@ -34,6 +38,7 @@ mod resample;
 mod scan;
 mod search;
 mod shape;
+mod slopes;
 mod special;
 mod statistics;
 mod support;
@@ -54,16 +59,20 @@ pub use distance::*;
 pub use dropping::*;
 pub use embedding::*;
 pub use fractional::*;
+pub use gammas::{igamma, mvlgamma, polygamma};
 pub use grids::*;
 pub use index::{Index, index, set_index};
 pub use join::*;
 pub use losses::*;
 pub use margins::*;
+pub use medians::{median, median_along, mode};
 pub use nn::*;
 pub use normalization::*;
+pub use norms::{dist, norm, renorm};
 pub use operand::{Operand, call, common, one};
 pub use order::*;
 pub use padding::*;
+pub use patches::{diagonal_scatter, fill, nonzero_static, select_scatter, slice_scatter, sum_to_size, unravel_index};
 pub use pick::*;
 pub use place::*;
 pub use pointwise::*;
@@ -77,6 +86,7 @@ pub use resample::*;
 pub use scan::*;
 pub use search::*;
 pub use shape::*;
+pub use slopes::{Spacing, cumulative_trapezoid, gradient, trapezoid};
 pub use special::{digamma, erfc, erfinv, i0, lgamma};
 pub use statistics::*;
 pub use unary::*;
@@ -99,13 +109,18 @@ pub(crate) const FAMILIES: &[&[Entry]] = &[
     dropping::NAMES,
     embedding::NAMES,
     fractional::NAMES,
+    gammas::NAMES,
     grids::NAMES,
     join::NAMES,
     losses::NAMES,
     margins::NAMES,
+    medians::NAMES,
     normalization::NAMES,
+    norms::NAMES,
     order::NAMES,
     padding::NAMES,
+    patches::NAMES,
+    patches::COPIES,
     pick::NAMES,
     place::NAMES,
     pooling::NAMES,
@@ -114,6 +129,7 @@ pub(crate) const FAMILIES: &[&[Entry]] = &[
     rearrange::NAMES,
     resample::NAMES,
     search::NAMES,
+    slopes::NAMES,
     special::NAMES,
     views::NAMES,
     pointwise::NAMES,

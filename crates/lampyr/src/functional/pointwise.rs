@@ -75,7 +75,27 @@ fn logaddexp_of(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     let same = one(&op::LogicalAnd, &[&x.equal(y)?, &super::isinf(x)?])?;
     let distance = where_(&same, number(0.0), (&x.sub(y)?).into())?;
     let more = super::log1p(&super::exp(&super::abs(&distance)?.neg()?)?)?;
-    where_(&same, (&largest).into(), (&largest.add(&more)?).into())
+    let made = where_(&same, (&largest).into(), (&largest.add(&more)?).into())?;
+    if !((x.requires_grad() || y.requires_grad()) && lampyr_runtime::is_grad_enabled()) {
+        return Ok(made);
+    }
+    // This form has every derivative also where both are equal, and moves by nothing.
+    let top = where_(&super::isfinite(&largest)?, (&largest.detach()).into(), number(0.0))?.to_dtype(x.dtype())?;
+    let smooth = super::log(&super::exp(&x.sub(&top)?)?.add(&super::exp(&y.sub(&top)?)?)?)?;
+    let moved = smooth.sub(&smooth.detach())?;
+    made.detach().add(&where_(&super::isfinite(&smooth.detach())?, (&moved).into(), number(0.0))?.to_dtype(x.dtype())?)
+}
+
+/// `log2(2 ** x + 2 ** y)`
+pub fn logaddexp2(x: Operand, y: Operand) -> Result<Tensor> {
+    let (x, y) = promoted_float(x, y)?;
+    once(&[&x, &y], |t| {
+        let largest = super::maximum(t[0].into(), t[1].into())?;
+        let same = one(&op::LogicalAnd, &[&t[0].equal(t[1])?, &super::isinf(t[0])?])?;
+        let distance = where_(&same, number(0.0), (&t[0].sub(t[1])?).into())?;
+        let more = super::log1p(&super::exp2(&super::abs(&distance)?.neg()?)?)?.mul(std::f64::consts::LOG2_E)?;
+        where_(&same, (&largest).into(), (&largest.add(&more)?).into())
+    })
 }
 
 /// `x * log(y)`, zero where `x` is.
@@ -342,6 +362,7 @@ pub(super) const NAMES: &[Entry] = &[
     .also(&["arctan2"]),
     two!("hypot", "Tensor", "Tensor", ALL, "`sqrt(input ** 2 + other ** 2)`", hypot),
     two!("logaddexp", "Tensor", "Tensor", BOTH, "`log(exp(input) + exp(other))`", logaddexp),
+    two!("logaddexp2", "Tensor", "Tensor", BOTH, "`log2(2 ** input + 2 ** other)`", logaddexp2),
     two!("copysign", "Tensor", "Operand", ALL, "The size of `input` with the sign of `other`.", copysign),
     two!("xlogy", "Operand", "Operand", ALL, "`input * log(other)`, zero where `input` is.", |x, y| {
         one_tensor(x, y, xlogy)

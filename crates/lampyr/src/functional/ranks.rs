@@ -265,15 +265,6 @@ macro_rules! quantiles {
 pub(super) const NAMES: &[Entry] = &[
     quantiles!("quantile", false, "Quantiles of all elements or along an axis."),
     quantiles!("nanquantile", true, "Quantiles of the elements that are not NaN."),
-    name("nanmedian(Tensor input) -> Tensor", BOTH, "The lower median of the elements that are not NaN.", |a| {
-        give(a.tensor(0)?.reshape(&[-1]).and_then(|x| nanmedian_along(&x, 0, false)).map(|(value, _)| value))
-    }),
-    name(
-        "nanmedian(Tensor input, int dim, bool keepdim=False, *, Tensor[]? out=None) -> (Tensor values, Tensor indices)",
-        BOTH,
-        "Along an axis: the lower medians of the elements that are not NaN, and their positions.",
-        |a| give(nanmedian_along(a.tensor(0)?, a.int(1)?, a.bool(2)?)),
-    ),
     name(
         "cov(Tensor input, *, int correction=1, Tensor? fweights=None, Tensor? aweights=None) -> Tensor",
         BOTH,

@@ -28,6 +28,26 @@ pub fn cumprod(x: &Tensor, dim: i64, dtype: Option<DType>) -> Result<Tensor> {
     along(&wide(x, dtype)?, dim, |x, axis| one(&op::Cumprod { axis, exclusive: false, reverse: false }, &[x]))
 }
 
+/// Logarithms of the running sums of exponentials along `dim`.
+///
+/// # Errors
+/// When the tensor is of no float type.
+pub fn logcumsumexp(x: &Tensor, dim: i64) -> Result<Tensor> {
+    super::support::floats(x, "logcumsumexp")?;
+    let sums = |x: &Tensor, a: i64| {
+        let n = x.shape().get(a as usize).copied().unwrap_or(1) as i64;
+        let (mut made, mut step) = (x.clone(), 1);
+        while step < n {
+            let (before, now) = (made.slice(a, 0, n - step, 1)?, made.slice(a, step, n, 1)?);
+            let sum = super::logaddexp((&now).into(), (&before).into())?;
+            made = Tensor::concat(&[&made.slice(a, 0, step, 1)?, &sum], a)?;
+            step *= 2;
+        }
+        if made.same(x) { x.duplicate() } else { Ok(made) }
+    };
+    along(x, dim, |x, a| super::support::once(&[x], |t| sums(t[0], a)))
+}
+
 /// Positions of the largest (or smallest) elements so far along `axis`; of the last where several are.
 fn leaders(x: &Tensor, axis: i64, largest: bool) -> Result<Tensor> {
     let n = x.shape().get(axis as usize).copied().unwrap_or(1) as i64;
@@ -107,6 +127,13 @@ pub(super) const NAMES: &[Entry] = &[
         "Running products along an axis. Integers give int64.",
         |a| give(cumprod(a.tensor(0)?, a.int(1)?, a.dtype_or_none(2)?)),
     ),
+    name(
+        "logcumsumexp(Tensor input, int dim, *, Tensor? out=None) -> Tensor",
+        BOTH,
+        "Logarithms of the running sums of exponentials along an axis.",
+        |a| give(logcumsumexp(a.tensor(0)?, a.int(1)?)),
+    )
+    .cost(60.0),
     name(
         "cummax(Tensor input, int dim, *, Tensor[]? out=None) -> (Tensor values, Tensor indices)",
         BOTH,

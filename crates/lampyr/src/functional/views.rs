@@ -239,7 +239,7 @@ pub fn formatted(x: Tensor, name: Option<&str>) -> Result<Tensor> {
 ///
 /// # Errors
 /// When they are not each of the tensor's axes once.
-fn permuted(x: &Tensor, order: &[i64]) -> Result<Tensor> {
+pub(super) fn permuted(x: &Tensor, order: &[i64]) -> Result<Tensor> {
     if order.len() != x.rank() {
         return Err(shape_error("permute", format!("an order {order:?} of {} axes", x.rank()), &[x])
             .with_expected("every axis once"));
@@ -247,7 +247,7 @@ fn permuted(x: &Tensor, order: &[i64]) -> Result<Tensor> {
     x.permute(order)
 }
 
-fn transposed(x: &Tensor, first: i64, second: i64) -> Result<Tensor> {
+pub(super) fn transposed(x: &Tensor, first: i64, second: i64) -> Result<Tensor> {
     if x.rank() == 0 {
         axis(first, 1).and(axis(second, 1))?;
         return reshape_to(x, &[]);

@@ -111,6 +111,9 @@ pub fn cauchy(shape: &[usize], median: f64, sigma: f64, dtype: DType, generator:
 /// # Errors
 /// As [`rand_normal`].
 pub fn log_normal(shape: &[usize], mean: f64, deviation: f64, dtype: DType, generator: &Generator) -> Result<Tensor> {
+    if deviation.is_nan() || deviation <= 0.0 {
+        return Err(Error::value(format!("a standard deviation of {deviation}")).with_expected("above 0"));
+    }
     rand_normal(shape, mean, deviation, dtype, generator)?.exp()
 }
 
