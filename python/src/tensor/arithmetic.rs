@@ -82,7 +82,7 @@ impl PyTensor {
         apply(self, other, true, f::div)
     }
     fn __rdiv__(&self, other: &Ob<'_>) -> Result<Answer> {
-        PyTensor(f::reciprocal(&self.0)?).__mul__(other)
+        PyTensor::of(f::reciprocal(&self.t())?).__mul__(other)
     }
     fn __floordiv__(&self, other: &Ob<'_>) -> Result<Answer> {
         apply(self, other, false, f::floor_divide)
