@@ -6,8 +6,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lampyr._lampyr import Tensor, _note_reason, zeros_like
-from lampyr._top import stack
+from lampyr._lampyr import Tensor, _note_reason
+from lampyr._top import stack, zeros_like
 from lampyr.autograd import rng_
 from lampyr.autograd.derive_ import Level, Pushforward, basis, gradients
 from lampyr.autograd.mode import enable_grad

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from lampyr._lampyr import Tensor, int64, linspace, ones, zeros
+from lampyr._lampyr import Tensor, int64
+from lampyr._top import linspace, ones, zeros
 from lampyr.errors import InvalidValueError, ShapeError
 
 

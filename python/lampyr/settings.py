@@ -11,13 +11,13 @@ from lampyr._lampyr import (
     UntypedStorage,
     device,
     dtype,
-    empty,
     float16,
     float32,
     float64,
     set_default_dtype,
     use_deterministic_algorithms,
 )
+from lampyr._top import empty
 from lampyr.errors import DTypeError, InvalidValueError, ShapeError
 
 pi = math.pi

@@ -76,25 +76,6 @@ pub fn is_sequence(ob: &Bound<'_, PyAny>) -> bool {
     ob.cast::<PyTuple>().is_ok() || ob.cast::<PyList>().is_ok()
 }
 
-/// Numbers given one by one or as one sequence: `f(2, 3)` and `f((2, 3))`.
-pub fn sizes(args: &Bound<'_, PyTuple>) -> Result<Vec<i64>> {
-    if args.len() == 1 {
-        let only = args.get_item(0)?;
-        if is_sequence(&only) {
-            return Ok(only.extract()?);
-        }
-    }
-    Ok(args.extract()?)
-}
-
-/// A shape given as [`sizes`].
-pub fn shape(args: &Bound<'_, PyTuple>) -> Result<Vec<usize>> {
-    sizes(args)?
-        .into_iter()
-        .map(|d| Ok(usize::try_from(d).map_err(|_| Error::shape(format!("a size cannot be {d}")))?))
-        .collect()
-}
-
 pub fn tensors(ob: &Bound<'_, PyAny>) -> Result<Vec<Tensor>> {
     ob.try_iter()?.map(|x| required(&x?)?.tensor()).collect()
 }

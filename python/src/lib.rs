@@ -51,10 +51,7 @@ mod _lampyr {
     };
     #[pymodule_export]
     use crate::tensor::{
-        Generator, PyTensor, Storage, arange, as_tensor, bernoulli, default_generator, empty, empty_like, eye, full,
-        full_like, generator, linspace, logspace, multinomial, normal, ones, ones_like, poisson, rand, rand_like,
-        randint, randint_like, randn, randn_like, randperm, rebuild, scalar_tensor, set_printoptions, tensor, zeros,
-        zeros_like,
+        Generator, PyTensor, Storage, as_tensor, default_generator, generator, rebuild, set_printoptions, tensor,
     };
     #[pymodule_export]
     use crate::user_op::{UserOp, register_op};

@@ -197,7 +197,6 @@ def test_arguments():
         lambda: lp.empty(2).uniform_(2, 1),
         lambda: lp.empty(2).normal_(0, -1),
         lambda: lp.empty(2).exponential_(0),
-        lambda: lp.rand(2, out=lp.empty(3)),
         lambda: lp.normal(0.0, 1.0),
         lambda: lp.normal(lp.zeros(2), -lp.ones(2)),
     ):

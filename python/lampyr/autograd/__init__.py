@@ -140,7 +140,7 @@ class _Zero:
         self._like = like
 
     def new_zeros_like(self) -> Tensor:
-        from lampyr._lampyr import zeros_like
+        from lampyr._top import zeros_like
 
         return zeros_like(self._like)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lampyr._lampyr import Tensor, _depends_on_others, _grad, is_grad_enabled, zeros_like
+from lampyr._lampyr import Tensor, _depends_on_others, _grad, is_grad_enabled
+from lampyr._top import zeros_like
 from lampyr.autograd.tree_ import map_tree
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lampyr._lampyr import Tensor, ones_like, zeros_like
-from lampyr._top import stack
+from lampyr._lampyr import Tensor
+from lampyr._top import ones_like, stack, zeros_like
 from lampyr.autograd.derive_ import Pushforward, basis, gradients
 from lampyr.autograd.mode import enable_grad
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lampyr._lampyr import Tensor, randn, zeros_like
-from lampyr._top import stack
+from lampyr._lampyr import Tensor
+from lampyr._top import randn, stack, zeros_like
 from lampyr.autograd.derive_ import gradients
 from lampyr.autograd.mode import enable_grad, no_grad
 

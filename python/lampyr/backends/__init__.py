@@ -7,7 +7,7 @@ from lampyr._lampyr import (
     device,
     use_deterministic_algorithms,
 )
-from lampyr._lampyr import empty as _empty
+from lampyr._top import empty as _empty
 from lampyr.errors import DeviceError
 
 __all__ = ["accelerate", "cpu", "cuda", "metal", "mps"]

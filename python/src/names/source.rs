@@ -224,9 +224,8 @@ fn value<'a>(ob: Borrowed<'a, '_, PyAny>, kind: Kind) -> Result<Option<Value<'a>
             Err(_) => Some(Value::DType(crate::dtype::parse(&ob)?)),
         },
         Kind::Device => match ob.cast::<PyDevice>() {
-            Ok(d) => Some(Value::Device(d.get().0)),
-            Err(_) if ob.cast::<PyString>().is_ok() => Some(Value::Device(crate::dtype::device(Some(&ob))?)),
-            Err(_) => None,
+            Err(_) if ob.cast::<PyString>().is_err() => None,
+            _ => Some(Value::Device(crate::dtype::device(Some(&ob))?)),
         },
         Kind::Storage => ob.cast::<Storage>().ok().map(|s| Value::Made(s.get().0.clone())),
         Kind::Layout => ob.cast::<MemoryLayout>().ok().map(|_| Value::Str("strided")),

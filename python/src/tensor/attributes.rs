@@ -1,14 +1,14 @@
 //! What a tensor says of itself, casts, and tensors like it.
 
 use lampyr::functional as f;
-use lampyr::{DType, Error, Scalar, Tensor};
+use lampyr::{DType, Error};
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::PyString;
 
 use super::PyTensor;
-use super::create::{from_data, leaf, some_number};
-use crate::argument::{number, required, shape};
-use crate::dtype::{MemoryFormat, parse, parse_or};
+use super::create::{from_data, leaf};
+use crate::argument::{number, required};
+use crate::dtype::{MemoryFormat, MemoryLayout, parse, parse_or};
 use crate::error::Result;
 
 type Ob<'py> = Bound<'py, PyAny>;
@@ -269,14 +269,18 @@ impl PyTensor {
     }
 
     /// A new tensor with a copy of `data`, by default of this tensor's dtype.
-    #[pyo3(signature = (data, *, dtype = None, device = None, requires_grad = false))]
+    #[pyo3(signature = (data, *, dtype = None, device = None, requires_grad = false, layout = None, pin_memory = false))]
+    #[allow(clippy::too_many_arguments)]
     fn new_tensor(
         &self,
         data: &Ob<'_>,
         dtype: Option<&Ob<'_>>,
         device: Option<&Ob<'_>>,
         requires_grad: bool,
+        layout: Option<&Bound<'_, MemoryLayout>>,
+        pin_memory: bool,
     ) -> Result<PyTensor> {
+        let _ = (layout, pin_memory);
         crate::dtype::device(device)?;
         let to = parse_or(dtype, self.t().dtype())?;
         let made = match (data.cast::<PyTensor>(), number(data)?) {
@@ -290,57 +294,6 @@ impl PyTensor {
         leaf(made, requires_grad)
     }
 
-    /// Arbitrary contents, by default of this tensor's dtype.
-    #[pyo3(signature = (*size, dtype = None, device = None, requires_grad = false))]
-    fn new_empty(
-        &self,
-        size: &Bound<'_, PyTuple>,
-        dtype: Option<&Ob<'_>>,
-        device: Option<&Ob<'_>>,
-        requires_grad: bool,
-    ) -> Result<PyTensor> {
-        let to = parse_or(dtype, self.t().dtype())?;
-        leaf(Tensor::empty(&shape(size)?, to, crate::dtype::device(device)?)?, requires_grad)
-    }
-
-    /// All zeros, by default of this tensor's dtype.
-    #[pyo3(signature = (*size, dtype = None, device = None, requires_grad = false))]
-    fn new_zeros(
-        &self,
-        size: &Bound<'_, PyTuple>,
-        dtype: Option<&Ob<'_>>,
-        device: Option<&Ob<'_>>,
-        requires_grad: bool,
-    ) -> Result<PyTensor> {
-        self.new_filled(size, Scalar::Int(0), dtype, device, requires_grad)
-    }
-
-    /// All ones, by default of this tensor's dtype.
-    #[pyo3(signature = (*size, dtype = None, device = None, requires_grad = false))]
-    fn new_ones(
-        &self,
-        size: &Bound<'_, PyTuple>,
-        dtype: Option<&Ob<'_>>,
-        device: Option<&Ob<'_>>,
-        requires_grad: bool,
-    ) -> Result<PyTensor> {
-        self.new_filled(size, Scalar::Int(1), dtype, device, requires_grad)
-    }
-
-    /// All elements `fill_value`, by default of this tensor's dtype.
-    #[pyo3(signature = (size, fill_value, *, dtype = None, device = None, requires_grad = false))]
-    fn new_full(
-        &self,
-        size: &Ob<'_>,
-        fill_value: &Ob<'_>,
-        dtype: Option<&Ob<'_>>,
-        device: Option<&Ob<'_>>,
-        requires_grad: bool,
-    ) -> Result<PyTensor> {
-        let size = PyTuple::new(size.py(), [size])?;
-        self.new_filled(&size, some_number(fill_value)?, dtype, device, requires_grad)
-    }
-
     /// self == other for all elements, and equal shapes.
     fn equal(&self, other: &Ob<'_>) -> Result<bool> {
         let y = required(other)?.tensor()?;
@@ -349,19 +302,5 @@ impl PyTensor {
         }
         let same = self.t().detach().equal(&y.detach())?;
         Ok(same.is_empty() || same.sum(&[], false)?.item()? as usize == same.len())
-    }
-}
-
-impl PyTensor {
-    fn new_filled(
-        &self,
-        size: &Bound<'_, PyTuple>,
-        value: Scalar,
-        dtype: Option<&Ob<'_>>,
-        device: Option<&Ob<'_>>,
-        requires_grad: bool,
-    ) -> Result<PyTensor> {
-        let to = parse_or(dtype, self.t().dtype())?;
-        leaf(f::full(&shape(size)?, value, to, crate::dtype::device(device)?)?, requires_grad)
     }
 }

@@ -13,15 +13,9 @@ mod repr;
 mod storage;
 
 pub use convert::scalar_of;
-pub use create::{
-    arange, as_tensor, empty, empty_like, eye, from_data, full, full_like, linspace, logspace, ones, ones_like,
-    scalar_tensor, tensor, zeros, zeros_like,
-};
+pub use create::{as_tensor, from_data, tensor};
 pub use handle::Handle;
-pub use random::{
-    Generator, bernoulli, default_generator, generator, multinomial, normal, poisson, rand, rand_like, randint,
-    randint_like, randn, randn_like, randperm,
-};
+pub use random::{Generator, default_generator, generator};
 pub use repr::set_printoptions;
 pub use storage::Storage;
 

@@ -179,16 +179,16 @@ pub(super) const NAMES: &[Entry] = &[
         give(block_diag(a.tensors(0)?))
     }),
     name(
-        "tril_indices(int row, int col, int offset=0, *, dtype dtype=int64, device? device=None) -> Tensor",
+        "tril_indices(int row, int col, int offset=0, *, dtype? dtype=int64, device? device=None, layout? layout=None, bool pin_memory=False) -> Tensor",
         TOP,
         "Rows and columns of the elements of a lower triangle.",
-        |a| give(triangle_indices(a.int(0)?, a.int(1)?, a.int(2)?, false, a.dtype(3)?)),
+        |a| give(triangle_indices(a.int(0)?, a.int(1)?, a.int(2)?, false, a.dtype_or_none(3)?.unwrap_or(DType::I64))),
     ),
     name(
-        "triu_indices(int row, int col, int offset=0, *, dtype dtype=int64, device? device=None) -> Tensor",
+        "triu_indices(int row, int col, int offset=0, *, dtype? dtype=int64, device? device=None, layout? layout=None, bool pin_memory=False) -> Tensor",
         TOP,
         "Rows and columns of the elements of an upper triangle.",
-        |a| give(triangle_indices(a.int(0)?, a.int(1)?, a.int(2)?, true, a.dtype(3)?)),
+        |a| give(triangle_indices(a.int(0)?, a.int(1)?, a.int(2)?, true, a.dtype_or_none(3)?.unwrap_or(DType::I64))),
     ),
     name(
         "meshgrid(Tensor[]... tensors, *, str? indexing=None) -> Tensor[]",

@@ -6,8 +6,10 @@ mod attention;
 mod binary;
 mod bits;
 mod convolution;
+mod creation;
 mod ctc;
 mod distance;
+mod draws;
 mod dropping;
 mod embedding;
 mod fractional;
@@ -54,6 +56,7 @@ pub use binary::{
 };
 pub use bits::{frexp, gcd, lcm, nextafter};
 pub use convolution::*;
+pub use creation::{check_range, eye, linspace, logspace};
 pub use ctc::*;
 pub use distance::*;
 pub use dropping::*;
@@ -104,8 +107,10 @@ pub(crate) const FAMILIES: &[&[Entry]] = &[
     adaptive::NAMES,
     attention::NAMES,
     convolution::NAMES,
+    creation::NAMES,
     ctc::NAMES,
     distance::NAMES,
+    draws::NAMES,
     dropping::NAMES,
     embedding::NAMES,
     fractional::NAMES,

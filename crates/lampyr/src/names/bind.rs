@@ -51,6 +51,7 @@ fn also(param: &str) -> &'static [&'static str] {
         "keepdim" => &["keepdims"],
         "input" => &["x", "a", "x1"],
         "other" => &["x2"],
+        "from_" => &["from"],
         _ => &[],
     }
 }

@@ -54,6 +54,11 @@ impl<'a> Call<'a> {
             .with_op(self.signature.name)
     }
 
+    /// Where the parameter `name` stands.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.signature.params.iter().position(|p| p.name == name)
+    }
+
     /// Whether the argument was given.
     pub fn given(&self, at: usize) -> bool {
         !matches!(self.values.get(at), None | Some(Value::Default))
@@ -138,7 +143,7 @@ impl<'a> Call<'a> {
     /// # Errors
     /// When one is negative.
     pub fn sizes(&self, at: usize) -> Result<Vec<usize>> {
-        let negative = |d: i64| Error::value(format!("a size cannot be {d}")).with_op(self.signature.name);
+        let negative = |d: i64| Error::shape(format!("a size cannot be {d}")).with_op(self.signature.name);
         self.ints(at)?.iter().map(|&d| usize::try_from(d).map_err(|_| negative(d))).collect()
     }
 }

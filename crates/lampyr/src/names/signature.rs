@@ -124,6 +124,8 @@ pub enum Role {
     Plain,
     /// `out`: the result is written there.
     Out,
+    /// `requires_grad`: when true, the result collects a gradient.
+    Leaf,
     /// `inplace`: when true, the result is written into the first tensor.
     Inplace,
 }
@@ -201,6 +203,7 @@ impl Signature {
             let role = match (name, kind) {
                 ("out", Kind::Tensor | Kind::Tensors) => Role::Out,
                 ("inplace", Kind::Bool) => Role::Inplace,
+                ("requires_grad", Kind::Bool) => Role::Leaf,
                 _ => Role::Plain,
             };
             let default = match default_text {

@@ -17,22 +17,36 @@ pub fn run(form: &Form, call: &Call) -> Result<Output> {
     if form.inplace {
         return if form.entry.spaces & RENEW != 0 { renew(form, call) } else { in_place(form, call) };
     }
+    let (mut made, mut leaf) = (None, false);
     for (at, param) in form.signature.params.iter().enumerate().filter(|(_, p)| served(p.role)) {
         match param.role {
             Role::Inplace if call.bool(at)? => return in_place(form, call),
+            Role::Leaf => leaf = call.bool(at)?,
             Role::Out if call.given(at) => match call.values.get(at) {
-                Some(Value::Tensor(out)) => return into(form, call, &[out]),
-                Some(Value::Held(out)) => return into(form, call, &[out]),
+                Some(Value::Tensor(out)) => made = Some(into(form, call, &[out])?),
+                Some(Value::Held(out)) => made = Some(into(form, call, &[out])?),
                 Some(Value::Made(_)) => {
                     return Err(Error::dtype("`out` is not a tensor of Lampyr").with_op(form.signature.name));
                 }
-                Some(Value::Tensors(all)) => return into(form, call, &all.iter().collect::<Vec<_>>()),
+                Some(Value::Tensors(all)) => made = Some(into(form, call, &all.iter().collect::<Vec<_>>())?),
                 _ => {}
             },
             _ => {}
         }
     }
-    (form.entry.run)(call).map_err(|e| e.with_op(form.signature.name))
+    let made = match made {
+        Some(made) => made,
+        None => (form.entry.run)(call).map_err(|e| e.with_op(form.signature.name))?,
+    };
+    if leaf {
+        match &made {
+            Output::Tensor(t) => t.requires_grad_(true).map(drop),
+            Output::Resized(all) => all.iter().try_for_each(|(_, t)| t.requires_grad_(true).map(drop)),
+            _ => Ok(()),
+        }
+        .map_err(|e| e.with_op(form.signature.name))?;
+    }
+    Ok(made)
 }
 
 /// Runs a form whose result is the new form of its tensor.

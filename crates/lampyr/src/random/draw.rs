@@ -164,6 +164,11 @@ fn bounds(dtype: DType) -> (i128, i128) {
     }
 }
 
+/// One more than the largest whole number that `dtype` holds exactly, or the largest `i64`.
+pub fn most(dtype: DType) -> i64 {
+    i64::try_from(bounds(dtype).1 + 1).unwrap_or(i64::MAX)
+}
+
 /// The whole numbers that in-place `random_` without bounds draws from: how many there are from 0 on.
 pub(super) fn natural(dtype: DType) -> u64 {
     (bounds(dtype).1 + 1) as u64

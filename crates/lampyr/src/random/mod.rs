@@ -13,7 +13,8 @@ use lampyr_ops::philox::Key;
 use lampyr_runtime::Tensor;
 
 pub use draw::{
-    cauchy, exponential, geometric, log_normal, normal, rand, rand_normal, randint, randn, random_integers, uniform,
+    cauchy, exponential, geometric, log_normal, most, normal, rand, rand_normal, randint, randn, random_integers,
+    uniform,
 };
 pub use sample::{bernoulli, multinomial, poisson, randperm};
 
