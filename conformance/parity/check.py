@@ -90,7 +90,9 @@ def evaluate(
         if not level:
             break
         seeds = [
-            side.convert(cotangent(tuple(tensor.shape), rounded or dtype_of(tensor), 97 * step + index).to(dtype_of(tensor)))
+            side.convert(
+                cotangent(tuple(tensor.shape), rounded or dtype_of(tensor), 97 * step + index).to(dtype_of(tensor))
+            )
             for index, tensor in enumerate(level)
         ]
         gradients = side.module.autograd.grad(

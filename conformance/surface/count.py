@@ -94,6 +94,10 @@ def ours(value: Any, name: str, method: bool) -> list[Parameters]:
                 found.append(parse(bare(match.group(1))))
             except SyntaxError:
                 continue
+            # Sizes that are all that is given by position may be given one by one.
+            alone = re.fullmatch(r"\((?:int or )?tuple of ints (\w+)(?:, \*.*)?\)", match.group(1))
+            if alone:
+                found.append([inspect.Parameter(alone.group(1), inspect.Parameter.VAR_POSITIONAL), *found[-1][1:]])
     try:
         found.append(list(inspect.signature(value).parameters.values()))
     except (TypeError, ValueError):
@@ -157,7 +161,7 @@ def check(row: Row, root: Any) -> None:
     row.found = True
     method = row.namespace.split(".")[-1][:1].isupper()
     candidates = ours(value, row.name, method) if row.torch else []
-    opaque = [c for c in candidates if all(p.kind in VARIADIC for p in c) and c]
+    opaque = [c for c in candidates if [p.kind for p in c] == list(VARIADIC)]
     known = [c for c in candidates if c not in opaque]
     for overload in filter(None, row.torch.split(" | ")):
         theirs = parse(overload)

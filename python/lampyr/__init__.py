@@ -116,6 +116,7 @@ from lampyr.random import (
 from lampyr.settings import (
     broadcast_shapes,
     e,
+    eval,
     get_default_device,
     get_num_interop_threads,
     inf,
@@ -205,6 +206,7 @@ __all__ = [
     "device",
     "double",
     "dtype",
+    "eval",
     "empty_cache",
     "enable_grad",
     "errors",

@@ -74,6 +74,10 @@ def broadcast_shapes(*shapes: int | Sequence[int]) -> tuple[int, ...]:
     return tuple(found)
 
 
+def eval(*tensors: Tensor) -> None:
+    """Does nothing: tensors are computed when they are made."""
+
+
 def to_dlpack(tensor: Tensor) -> Any:
     """A DLPack capsule of the tensor's memory."""
     return tensor.__dlpack__()

@@ -291,13 +291,13 @@ pub fn can_cast(from_: &Bound<'_, PyAny>, to: &Bound<'_, PyAny>) -> Result<bool>
 
 /// The smallest dtype that holds both.
 #[pyfunction]
-pub fn promote_types(py: Python<'_>, a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> Result<Py<PyDType>> {
-    Ok(object(py, lampyr::promote_types(parse(a)?, parse(b)?))?)
+pub fn promote_types(py: Python<'_>, type1: &Bound<'_, PyAny>, type2: &Bound<'_, PyAny>) -> Result<Py<PyDType>> {
+    Ok(object(py, lampyr::promote_types(parse(type1)?, parse(type2)?))?)
 }
 
 /// The dtype that arithmetic on these tensors or numbers gives.
 #[pyfunction]
-pub fn result_type(py: Python<'_>, a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> Result<Py<PyDType>> {
-    let (a, b) = (crate::argument::required(a)?, crate::argument::required(b)?);
+pub fn result_type(py: Python<'_>, tensor: &Bound<'_, PyAny>, other: &Bound<'_, PyAny>) -> Result<Py<PyDType>> {
+    let (a, b) = (crate::argument::required(tensor)?, crate::argument::required(other)?);
     Ok(object(py, lampyr::functional::common(&[a.operand(), b.operand()]))?)
 }

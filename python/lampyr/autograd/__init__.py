@@ -112,6 +112,7 @@ def grad(
     grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
     is_grads_batched: bool = False,
     materialize_grads: bool = False,
@@ -120,6 +121,8 @@ def grad(
 
     With ``is_grads_batched`` the first axis of ``grad_outputs`` counts several passes, and so does that of the result.
     """
+    if not only_inputs:
+        raise ValueError("only_inputs is always true: call backward() to fill the grad of other leaves")
     if allow_unused is False and materialize_grads:
         raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True")
     unused = bool(allow_unused) or materialize_grads

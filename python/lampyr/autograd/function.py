@@ -69,6 +69,9 @@ class Function:
 
     generate_vmap_rule = False
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """An object of it says nothing: call ``apply`` of the class."""
+
     @staticmethod
     def forward(*args: Any, **kwargs: Any) -> Any:
         """Computes the outputs."""

@@ -32,10 +32,11 @@ _ids = itertools.count()
 class RemovableHandle:
     """Takes a hook away again: by ``remove()``, or at the end of a ``with`` block."""
 
-    def __init__(self, hooks: dict[int, Any], *, extra: list[Any] | None = None) -> None:
+    def __init__(self, hooks_dict: dict[int, Any], *, extra_dict: Any = None) -> None:
         self.id = next(_ids)
-        self._places = [weakref.ref(hooks)] if isinstance(hooks, OrderedDict) else []
-        self._places += [weakref.ref(place) for place in extra or []]
+        self._places = [weakref.ref(hooks_dict)] if isinstance(hooks_dict, OrderedDict) else []
+        more = [extra_dict] if isinstance(extra_dict, OrderedDict) else extra_dict or []
+        self._places += [weakref.ref(place) for place in more]
 
     def remove(self) -> None:
         """Takes the hook away; more calls change nothing."""
@@ -57,7 +58,7 @@ def add(
     hooks: Hooks, hook: Hook, prepend: bool = False, flags: list[OrderedDict[int, bool]] | None = None
 ) -> RemovableHandle:
     """Puts ``hook`` last (or first) into ``hooks`` and sets it in ``flags``."""
-    handle = RemovableHandle(hooks, extra=flags)
+    handle = RemovableHandle(hooks, extra_dict=flags)
     hooks[handle.id] = hook
     for flag in flags or []:
         flag[handle.id] = True

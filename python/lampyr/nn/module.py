@@ -342,6 +342,11 @@ class Module(Stateful):
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Moves parameters and buffers to a device and converts those of float types to a dtype.
 
+        to(device=None, dtype=None, non_blocking=False, copy=False, memory_format=None)
+        to(dtype, non_blocking=False, copy=False, memory_format=None)
+        to(other, non_blocking=False, copy=False, memory_format=None)
+        to(non_blocking=False, copy=False)
+
         Parameters whose type changes are new objects: make optimisers afterwards.
         """
         device, dtype = _target(*args, **kwargs)
@@ -386,6 +391,13 @@ class Module(Stateful):
     def share_memory(self) -> Self:
         """This module: tensors of the host are shared between threads as they are."""
         return self
+
+    def metal(self, device: Any = None) -> Self:
+        """Moves parameters and buffers to the GPU of a Mac."""
+        return self._apply(lambda t: t.metal(device))
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Takes what PyTorch's ``Module.compile`` takes. Calls compute as before: ops run at once."""
 
     def train(self, mode: bool = True) -> Self:
         """Puts this module and its submodules into training (or evaluation) mode."""
@@ -462,9 +474,15 @@ def _converted(old: Tensor, fn: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def _target(
-    *args: Any, device: Any = None, dtype: Any = None, non_blocking: bool = False, memory_format: Any = None
+    *args: Any,
+    device: Any = None,
+    dtype: Any = None,
+    other: Tensor | None = None,
+    non_blocking: bool = False,
+    copy: bool = False,
+    memory_format: Any = None,
 ) -> tuple[Any, Any]:
-    for arg in args:
+    for arg in (*args, *(() if other is None else (other,))):
         if isinstance(arg, Tensor):
             device, dtype = arg.device, arg.dtype
         elif isinstance(arg, lampyr.dtype):

@@ -68,9 +68,9 @@ class Stateful:
                 path = f"{prefix}.{name}" if prefix else name
                 yield from module.named_modules(memo, path, remove_duplicate)
 
-    def modules(self) -> Iterator[Module]:
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
         """This module and all below it."""
-        for _, module in self.named_modules():
+        for _, module in self.named_modules(remove_duplicate=remove_duplicate):
             yield module
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
@@ -145,9 +145,14 @@ class Stateful:
             destination[prefix + EXTRA] = self.get_extra_state()
 
     def state_dict(
-        self, *, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
+        self, *args: Any, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
     ) -> dict[str, Any]:
-        """Parameters and persistent buffers by path. They share memory with the module; ``keep_vars`` keeps them."""
+        """Parameters and persistent buffers by path. They share memory with the module; ``keep_vars`` keeps them.
+
+        By position: ``destination``, ``prefix`` and ``keep_vars``.
+        """
+        if args:
+            destination, prefix, keep_vars = (*args, *(destination, prefix, keep_vars)[len(args) :])
         state: Any = destination
         if state is None:
             state = OrderedDict()

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use lampyr::runtime::{self, Grads, HookHandle, LeafHook, Packed, PostHook, PreHook, SavedHooks, TensorHook};
 use lampyr::{Error, Tensor};
@@ -12,33 +13,58 @@ use crate::argument::{is_sequence, required};
 use crate::error::{Result, raised};
 use crate::tensor::PyTensor;
 
+enum Kept {
+    Tape(HookHandle),
+    /// Dictionaries of Python code that keep hooks by their numbers.
+    Places(u64, Vec<Py<PyAny>>),
+}
+
 /// Removes a hook: by `remove()` or at the end of a `with` block.
 #[pyclass(frozen, weakref, module = "lampyr.autograd")]
-pub struct RemovableHandle(HookHandle);
+pub struct RemovableHandle(Kept);
 
 impl RemovableHandle {
     pub fn new(handle: HookHandle) -> RemovableHandle {
-        RemovableHandle(handle)
+        RemovableHandle(Kept::Tape(handle))
     }
 }
 
 #[pymethods]
 impl RemovableHandle {
+    /// A handle of hooks that a dictionary keeps under `id`.
+    #[new]
+    #[pyo3(signature = (hooks_dict, *, extra_dict = None))]
+    fn of(hooks_dict: &Bound<'_, PyAny>, extra_dict: Option<&Bound<'_, PyAny>>) -> RemovableHandle {
+        static NEXT: AtomicU64 = AtomicU64::new(1 << 40);
+        let places = [Some(hooks_dict), extra_dict].into_iter().flatten().map(|p| p.clone().unbind()).collect();
+        RemovableHandle(Kept::Places(NEXT.fetch_add(1, Ordering::Relaxed), places))
+    }
     /// A number that no other hook has.
     #[getter]
     fn id(&self) -> u64 {
-        self.0.id()
+        match &self.0 {
+            Kept::Tape(handle) => handle.id(),
+            Kept::Places(id, _) => *id,
+        }
     }
     /// Removes the hook; nothing happens when it is gone already.
-    fn remove(&self) {
-        self.0.remove();
+    fn remove(&self, py: Python<'_>) -> PyResult<()> {
+        match &self.0 {
+            Kept::Tape(handle) => handle.remove(),
+            Kept::Places(id, places) => {
+                for place in places {
+                    place.bind(py).call_method1("pop", (*id, py.None()))?;
+                }
+            }
+        }
+        Ok(())
     }
     fn __enter__(slf: Py<Self>) -> Py<Self> {
         slf
     }
     #[pyo3(signature = (*_args))]
-    fn __exit__(&self, _args: &Bound<'_, PyTuple>) {
-        self.0.remove();
+    fn __exit__(&self, py: Python<'_>, _args: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.remove(py)
     }
 }
 

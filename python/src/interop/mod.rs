@@ -30,17 +30,25 @@ pub fn array(ob: &Bound<'_, PyAny>, share: bool) -> Result<Option<Tensor>> {
 /// A tensor over the memory of a NumPy array or any other object with the buffer protocol. Changes show on both sides;
 /// a read-only or unaligned array is copied.
 #[pyfunction]
-pub fn from_numpy(array: &Bound<'_, PyAny>) -> Result<PyTensor> {
-    let made = buffer::import(array, false)?.ok_or_else(|| {
-        Error::dtype(format!("a {} has no buffer of numbers", type_name(array))).with_expected("a NumPy array")
+pub fn from_numpy(ndarray: &Bound<'_, PyAny>) -> Result<PyTensor> {
+    let made = buffer::import(ndarray, false)?.ok_or_else(|| {
+        Error::dtype(format!("a {} has no buffer of numbers", type_name(ndarray))).with_expected("a NumPy array")
     })?;
     Ok(PyTensor::of(made))
 }
 
 /// A tensor over the memory of any object with `__dlpack__`. Changes show on both sides; a read-only one is copied.
+/// With `copy` always into memory of its own; with `copy=False` never.
 #[pyfunction]
-pub fn from_dlpack(array: &Bound<'_, PyAny>) -> Result<PyTensor> {
-    dlpack::import(array, false).map(PyTensor::of)
+#[pyo3(signature = (ext_tensor, *, device = None, copy = None))]
+pub fn from_dlpack(
+    ext_tensor: &Bound<'_, PyAny>,
+    device: Option<&Bound<'_, PyAny>>,
+    copy: Option<bool>,
+) -> Result<PyTensor> {
+    crate::dtype::device(device)?;
+    let made = dlpack::import(ext_tensor, false)?;
+    Ok(PyTensor::of(if copy == Some(true) { made.duplicate()? } else { made }))
 }
 
 /// A tensor from a tensor, array, number or nested list; memory is shared where that is possible.

@@ -135,8 +135,30 @@ impl PyTensor {
         false
     }
     /// Whether it lies in memory that no other process sees but a device reads fast.
-    fn is_pinned(&self) -> bool {
-        false
+    #[pyo3(signature = (device = None))]
+    fn is_pinned(&self, device: Option<&Ob<'_>>) -> Result<bool> {
+        crate::dtype::device(device)?;
+        Ok(false)
+    }
+    /// The tensor itself: it was computed when it was made.
+    fn eval(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    /// On the GPU of a Mac.
+    #[pyo3(signature = (device = None))]
+    fn metal(slf: Py<Self>, device: Option<&Ob<'_>>) -> Result<Py<Self>> {
+        let _ = device;
+        drop(slf);
+        Err(Error::device("there is no Metal device")
+            .with_help("ask lampyr.backends.metal.is_available() first")
+            .into())
+    }
+    /// Memory that other processes see is not supported.
+    fn share_memory_(slf: Py<Self>) -> Result<Py<Self>> {
+        drop(slf);
+        Err(Error::unsupported("memory that several processes share")
+            .with_help("threads share tensors as they are; send other processes numpy() arrays")
+            .into())
     }
     /// Memory of the CPU needs no pinning.
     fn pin_memory(slf: Py<Self>) -> Py<Self> {

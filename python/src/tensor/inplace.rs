@@ -67,7 +67,9 @@ impl PyTensor {
     }
 
     /// Copies the elements of `src`, converted and broadcast.
-    fn copy_(slf: Py<Self>, src: &Ob<'_>) -> Result<Py<Self>> {
+    #[pyo3(signature = (src, non_blocking = false))]
+    fn copy_(slf: Py<Self>, src: &Ob<'_>, non_blocking: bool) -> Result<Py<Self>> {
+        let _ = non_blocking;
         let value = required(src)?;
         f::copy_(&slf.get().t(), value.operand(), false)?;
         Ok(slf)
@@ -81,6 +83,6 @@ impl PyTensor {
 
     /// Sets all elements to `value`.
     fn fill_(slf: Py<Self>, value: &Ob<'_>) -> Result<Py<Self>> {
-        Self::copy_(slf, value)
+        Self::copy_(slf, value, false)
     }
 }

@@ -106,7 +106,10 @@ impl PyTensor {
     }
 
     /// On the CPU.
-    fn cpu(slf: Py<Self>) -> Py<Self> {
-        slf
+    #[pyo3(signature = (memory_format = None))]
+    fn cpu(slf: &Bound<'_, Self>, memory_format: Option<&Bound<'_, MemoryFormat>>) -> Result<Py<Self>> {
+        let x = slf.get().t();
+        let made = f::formatted(x.clone(), order(memory_format))?;
+        if made.same(&x) { Ok(slf.clone().unbind()) } else { Ok(Py::new(slf.py(), PyTensor::of(made))?) }
     }
 }

@@ -296,14 +296,29 @@ pub(super) const NAMES: &[Entry] = &[
         give(softmax(x, softmax_axis(a.int_or_none(1)?, x.rank()), a.dtype_or_none(3)?))
     })
     .cost(16.0),
+    name("softmax(Tensor input, int? dim=None, dtype? dtype=None) -> Tensor", FUNCTIONAL, "Exponentials along an axis that add up to one.", |a| {
+        let x = a.tensor(0)?;
+        give(softmax(x, softmax_axis(a.int_or_none(1)?, x.rank()), a.dtype_or_none(2)?))
+    })
+    .cost(16.0),
     name("log_softmax(Tensor input, int? dim=None, int _stacklevel=3, dtype? dtype=None) -> Tensor", FUNCTIONAL, "Logarithm of softmax.", |a| {
         let x = a.tensor(0)?;
         give(log_softmax(x, softmax_axis(a.int_or_none(1)?, x.rank()), a.dtype_or_none(3)?))
     })
     .cost(16.0),
+    name("log_softmax(Tensor input, int? dim=None, dtype? dtype=None) -> Tensor", FUNCTIONAL, "Logarithm of softmax.", |a| {
+        let x = a.tensor(0)?;
+        give(log_softmax(x, softmax_axis(a.int_or_none(1)?, x.rank()), a.dtype_or_none(2)?))
+    })
+    .cost(16.0),
     name("softmin(Tensor input, int? dim=None, int _stacklevel=3, dtype? dtype=None) -> Tensor", FUNCTIONAL, "Softmax of `-input`.", |a| {
         let x = a.tensor(0)?;
         give(softmin(x, softmax_axis(a.int_or_none(1)?, x.rank()), a.dtype_or_none(3)?))
+    })
+    .cost(16.0),
+    name("softmin(Tensor input, int? dim=None, dtype? dtype=None) -> Tensor", FUNCTIONAL, "Softmax of `-input`.", |a| {
+        let x = a.tensor(0)?;
+        give(softmin(x, softmax_axis(a.int_or_none(1)?, x.rank()), a.dtype_or_none(2)?))
     })
     .cost(16.0),
     name(

@@ -280,7 +280,7 @@ pub(crate) const NAMES: &[Entry] = &[
     .cost(2.0),
     two!("true_divide", "Operand", ALL, "`input / other`; integers give floats.", div),
     two!("floor_divide", "Operand", ALL, "`input / other`, rounded down.", floor_divide),
-    name("rsub(Tensor input, Operand other, *, Scalar alpha=1) -> Tensor", TOP, "`other - alpha * input`", |a| {
+    name("rsub(Tensor input, Operand other, Scalar alpha=1) -> Tensor", TOP, "`other - alpha * input`", |a| {
         let x = a.tensor(0)?;
         match a.scalar(2)? {
             Scalar::Int(1) => give(sub(a.operand(1)?, x.into())),

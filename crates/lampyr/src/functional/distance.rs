@@ -114,7 +114,7 @@ pub fn pdist(x: &Tensor, p: f64) -> Result<Tensor> {
 /// The names of this family.
 pub(super) const NAMES: &[Entry] = &[
     name(
-        "normalize(Tensor input, float p=2.0, int[1] dim=1, float eps=1e-12, *, Tensor? out=None) -> Tensor",
+        "normalize(Tensor input, float p=2.0, int[1] dim=1, float eps=1e-12, Tensor? out=None) -> Tensor",
         FUNCTIONAL,
         "Divided by norms along axes.",
         |a| give(normalize(a.tensor(0)?, a.float(1)?, a.ints(2)?, a.float(3)?)),

@@ -9,7 +9,7 @@ use super::convolution::{batched, per_axis, unbatched};
 use super::operand::one;
 use super::shape::reshape_to;
 use super::support::{floats, ints, shape_error, sizes, two};
-use crate::names::{Call, Entry, FUNCTIONAL, Output, name};
+use crate::names::{Call, Entry, FUNCTIONAL, Output, give, name};
 
 /// First elements of `out` windows of `kernel` elements over `n`, by a number from 0 to 1.
 fn starts(sample: f64, n: usize, out: usize, kernel: usize, double: bool) -> Vec<usize> {
@@ -99,9 +99,21 @@ pub(super) const NAMES: &[Entry] = &[
         |a| named(2, a),
     ),
     name(
+        "fractional_max_pool2d(Tensor input, int[1] kernel_size, int[1] output_size, Tensor random_samples) -> (Tensor, Tensor)",
+        FUNCTIONAL,
+        "Largest elements in windows at random places, and their positions.",
+        |a| give(fractional_max_pooling(2, a.tensor(0)?, a.ints(1)?, a.ints(2)?, Some(a.tensor(3)?))),
+    ),
+    name(
         "fractional_max_pool3d(Tensor input, int[1] kernel_size, int[1]? output_size=None, float[1]? output_ratio=None, bool return_indices=False, Tensor? _random_samples=None) -> Tensor",
         FUNCTIONAL,
         "Largest elements in windows at random places.",
         |a| named(3, a),
+    ),
+    name(
+        "fractional_max_pool3d(Tensor input, int[1] kernel_size, int[1] output_size, Tensor random_samples) -> (Tensor, Tensor)",
+        FUNCTIONAL,
+        "Largest elements in windows at random places, and their positions.",
+        |a| give(fractional_max_pooling(3, a.tensor(0)?, a.ints(1)?, a.ints(2)?, Some(a.tensor(3)?))),
     ),
 ];

@@ -338,6 +338,16 @@ pub fn bilinear(x: &Tensor, y: &Tensor, weight: &Tensor, bias: Option<&Tensor>) 
     bias.map_or(Ok(made.clone()), |b| made.add(b))
 }
 
+/// The function on operands of type `to`, none of which may have more precision.
+fn typed(to: DType, tensors: &[&Tensor], f: impl Fn(&[&Tensor]) -> Result<Tensor>) -> Result<Tensor> {
+    if let Some(t) = tensors.iter().find(|t| !to.is_float() || !t.dtype().is_float() || t.dtype().bits() > to.bits()) {
+        return Err(Error::dtype(format!("out_dtype {to} for {}", described(t)))
+            .with_expected("a float type that holds those of the operands"));
+    }
+    let wide = tensors.iter().map(|t| t.to_dtype(to)).collect::<Result<Vec<_>>>()?;
+    f(&wide.iter().collect::<Vec<_>>())
+}
+
 /// The names of this family.
 pub(super) const NAMES: &[Entry] = &[
     name("matmul(Tensor input, Tensor other, *, Tensor? out=None) -> Tensor", TOP | METHOD, "Matrix product.", |a| {
@@ -348,8 +358,16 @@ pub(super) const NAMES: &[Entry] = &[
         give(mm(a.tensor(0)?, a.tensor(1)?))
     })
     .cost(64.0),
+    name("mm(Tensor input, Tensor mat2, dtype out_dtype, *, Tensor? out=None) -> Tensor", TOP | METHOD, "Product of two matrices, as another type.", |a| {
+        give(typed(a.dtype(2)?, &[a.tensor(0)?, a.tensor(1)?], |t| mm(t[0], t[1])))
+    })
+    .cost(64.0),
     name("bmm(Tensor input, Tensor mat2, *, Tensor? out=None) -> Tensor", TOP | METHOD, "Products of batches of matrices.", |a| {
         give(bmm(a.tensor(0)?, a.tensor(1)?))
+    })
+    .cost(64.0),
+    name("bmm(Tensor input, Tensor mat2, dtype out_dtype, *, Tensor? out=None) -> Tensor", TOP | METHOD, "Products of batches of matrices, as another type.", |a| {
+        give(typed(a.dtype(2)?, &[a.tensor(0)?, a.tensor(1)?], |t| bmm(t[0], t[1])))
     })
     .cost(64.0),
     name("mv(Tensor input, Tensor vec, *, Tensor? out=None) -> Tensor", TOP | METHOD, "Product of a matrix and a vector.", |a| {
@@ -376,6 +394,16 @@ pub(super) const NAMES: &[Entry] = &[
     )
     .cost(64.0),
     name(
+        "addmm(Tensor input, Tensor mat1, Tensor mat2, dtype out_dtype, *, Scalar beta=1, Scalar alpha=1, Tensor? out=None) -> Tensor",
+        TOP | METHOD,
+        "`beta * input + alpha * (mat1 @ mat2)`, as another type.",
+        |a| {
+            let (beta, alpha) = (a.scalar(4)?, a.scalar(5)?);
+            give(typed(a.dtype(3)?, &[a.tensor(0)?, a.tensor(1)?, a.tensor(2)?], |t| addmm(t[0], t[1], t[2], beta, alpha)))
+        },
+    )
+    .cost(64.0),
+    name(
         "addmv(Tensor input, Tensor mat, Tensor vec, *, Scalar beta=1, Scalar alpha=1, Tensor? out=None) -> Tensor",
         TOP | METHOD | INPLACE,
         "`beta * input + alpha * (mat @ vec)`",
@@ -395,13 +423,23 @@ pub(super) const NAMES: &[Entry] = &[
     )
     .cost(64.0),
     name(
+        "baddbmm(Tensor input, Tensor batch1, Tensor batch2, dtype out_dtype, *, Scalar beta=1, Scalar alpha=1, Tensor? out=None) -> Tensor",
+        TOP | METHOD,
+        "`beta * input + alpha * (batch1 @ batch2)`, as another type.",
+        |a| {
+            let (beta, alpha) = (a.scalar(4)?, a.scalar(5)?);
+            give(typed(a.dtype(3)?, &[a.tensor(0)?, a.tensor(1)?, a.tensor(2)?], |t| baddbmm(t[0], t[1], t[2], beta, alpha)))
+        },
+    )
+    .cost(64.0),
+    name(
         "addbmm(Tensor input, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1, Tensor? out=None) -> Tensor",
         TOP | METHOD | INPLACE,
         "`beta * input + alpha * sum(batch1 @ batch2)`",
         |a| give(addbmm(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, a.scalar(3)?, a.scalar(4)?)),
     )
     .cost(64.0),
-    name("tensordot(Tensor a, Tensor b, int dims=2, *, Tensor? out=None) -> Tensor", TOP, "Sums of products over axes.", |a| {
+    name("tensordot(Tensor a, Tensor b, int dims=2, Tensor? out=None) -> Tensor", TOP, "Sums of products over axes.", |a| {
         let (x, n) = (a.tensor(0)?, a.int(2)?);
         if n < 0 || n > x.rank() as i64 {
             return Err(Error::value(format!("{n} axes")).with_expected("0 or more, at most as many as there are"));
@@ -409,7 +447,7 @@ pub(super) const NAMES: &[Entry] = &[
         give(tensordot(x, a.tensor(1)?, &(-n..0).collect::<Vec<_>>(), &(0..n).collect::<Vec<_>>()))
     })
     .cost(64.0),
-    name("tensordot(Tensor a, Tensor b, int[][] dims, *, Tensor? out=None) -> Tensor", TOP, "Sums of products over axes.", |a| {
+    name("tensordot(Tensor a, Tensor b, int[][] dims, Tensor? out=None) -> Tensor", TOP, "Sums of products over axes.", |a| {
         match a.int_lists(2)? {
             [left, right] => give(tensordot(a.tensor(0)?, a.tensor(1)?, left, right)),
             other => Err(Error::value(format!("dims has {} lists", other.len())).with_expected("two lists of axes")),

@@ -136,7 +136,7 @@ macro_rules! moments_with_mean {
             name(
                 concat!(
                     $name,
-                    "(Tensor input, int[1]? dim=None, *, Scalar? correction=1, bool keepdim=False) -> ",
+                    "(Tensor input, int[1]? dim=None, *, Scalar? correction=1, bool keepdim=False, Tensor[]? out=None) -> ",
                     $fields
                 ),
                 TOP,
