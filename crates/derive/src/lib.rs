@@ -1,4 +1,7 @@
 //! `#[derive(Attrs)]`: identity, equality, printing, copies and serialisation of ops from their fields.
+//! `#[derive(Module)]`: parameters, buffers and modules in the fields of a struct.
+
+mod module;
 
 use proc_macro::TokenStream;
 use quote::quote;
@@ -133,4 +136,12 @@ pub fn derive_attrs(input: TokenStream) -> TokenStream {
         }
     }
     .into()
+}
+
+/// Implements `lampyr::nn::Module`: the fields are its parts. `#[module(skip)]` leaves a field out,
+/// `#[module(name = "...")]` gives it another name in the state dict.
+#[proc_macro_derive(Module, attributes(module))]
+pub fn derive_module(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    module::derive(&input).unwrap_or_else(syn::Error::into_compile_error).into()
 }

@@ -1,7 +1,10 @@
 //! Lampyr: tensors, automatic differentiation and compiled models.
 //!
 //! Tensors compute at once: see [`Tensor`] and [`functional`]. Models come from ONNX files ([`Model`]) or are built by
-//! hand ([`Graph`]) and run compiled.
+//! hand ([`Graph`]) and run compiled. Models to be trained are made of [`nn`] and [`optim`].
+
+// `#[derive(Module)]` names this crate as its users do.
+extern crate self as lampyr;
 
 mod by_value;
 mod check;
@@ -10,6 +13,8 @@ pub mod functional;
 mod graph;
 mod model;
 pub mod names;
+pub mod nn;
+pub mod optim;
 pub mod random;
 mod recording;
 mod start;

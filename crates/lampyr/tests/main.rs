@@ -1,5 +1,7 @@
 //! Tests of the user crate.
 
+mod nn;
+
 use std::path::Path;
 use std::thread;
 

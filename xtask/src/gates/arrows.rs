@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["lampyr-compiler", "lampyr-cpu", "lampyr-gpu"],
     &["lampyr-wgpu", "lampyr-cuda"],
     &["lampyr-runtime"],
-    &["lampyr-onnx", "lampyr-io", "lampyr-nn"],
+    &["lampyr-onnx", "lampyr-io"],
     &["lampyr"],
     &["lampyr-capi", "lampyr-cli", "lampyr-python"],
     &["lampyr-conformance"],

@@ -156,6 +156,7 @@ pub fn multi_head_attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Heads)
     if !matches!(q.rank(), 2 | 3) || k.rank() != q.rank() || v.rank() != q.rank() {
         return Err(shape_error(name, "queries, keys and values need 2 or 3 axes", &[q, k, v]));
     }
+    let packed = q.same(k) && k.same(v);
     let lift = |t: &Tensor| if single { unsqueeze(t, 1) } else { Ok(t.clone()) };
     let (q, k, v) = (lift(q)?, lift(k)?, lift(v)?);
     let (length, batch, size) = (q.shape()[0], q.shape()[1], q.shape()[2]);
@@ -172,7 +173,14 @@ pub fn multi_head_attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Heads)
         _ => Err(Error::value("the weight of a projection is missing").with_op(name)),
     };
     let project = |t: &Tensor, i: usize| linear(t, &weight(i)?, bias(i)?.as_ref());
-    let (query, mut key, mut value) = (project(&q, 0)?, project(&k, 1)?, project(&v, 2)?);
+    let (query, mut key, mut value) = match options.in_weight.filter(|_| packed) {
+        Some(w) => {
+            let all = linear(&q, w, options.in_bias)?;
+            let part = |i: usize| all.slice(-1, (i * size) as i64, ((i + 1) * size) as i64, 1);
+            (part(0)?, part(1)?, part(2)?)
+        }
+        None => (project(&q, 0)?, project(&k, 1)?, project(&v, 2)?),
+    };
     if let [Some(a), Some(b)] = options.extra {
         let row = |t: &Tensor| t.expand(&[1, batch, size]);
         key = Tensor::concat(&[&key, &row(a)?], 0)?;

@@ -60,6 +60,16 @@ pub fn backward(output: &Tensor, gradient: Option<&Tensor>, options: GradOptions
     backward_all(std::slice::from_ref(output), &[gradient.cloned()], None, options)
 }
 
+impl Tensor {
+    /// Adds the gradients of this one element to the `.grad` of all leaves it depends on; [`backward`] has options.
+    ///
+    /// # Errors
+    /// When there is more than one element, or nothing to differentiate. No `.grad` has changed then.
+    pub fn backward(&self) -> Result<()> {
+        backward(self, None, GradOptions::default())
+    }
+}
+
 /// As [`backward`], from several outputs at once; with `inputs` only these tensors collect gradients.
 pub fn backward_all(
     outputs: &[Tensor],

@@ -1,0 +1,8 @@
+//! Modules, optimisers and trainings.
+
+mod goldens;
+mod layers;
+mod modules;
+mod numbers;
+mod optimisers;
+mod trainings;
