@@ -6,12 +6,12 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lampyr._lampyr import Tensor, _note_reason
-from lampyr._top import stack, zeros_like
-from lampyr.autograd import rng_
-from lampyr.autograd.derive_ import Level, Pushforward, basis, gradients
+from lampyr._lampyr import Tensor
+from lampyr._top import cat, stack, zeros_like
+from lampyr.autograd.derive_ import Level, Pushforward, gradients, units
 from lampyr.autograd.mode import enable_grad
-from lampyr.autograd.tree_ import flatten, spread
+from lampyr.autograd.tree_ import flatten
+from lampyr.autograd.vmap_ import Mapped, vmap
 
 __all__ = [
     "functional_call",
@@ -200,8 +200,12 @@ def _empty(y: Tensor, x: Tensor) -> Tensor:
     return zeros_like(y.detach()).reshape(-1)[:0].expand(0).reshape(*y.shape, *x.shape)
 
 
-def _jacobian(func: Callable[..., Any], argnums: Argnums, has_aux: bool, forward: bool) -> Callable[..., Any]:
+def _jacobian(
+    func: Callable[..., Any], argnums: Argnums, has_aux: bool, forward: bool, chunk_size: int | None
+) -> Callable[..., Any]:
     what = "jacfwd" if forward else "jacrev"
+    if chunk_size is not None and chunk_size <= 0:
+        raise ValueError(f"{what}: chunk_size should be None or greater than 0. (got {chunk_size})")
 
     @functools.wraps(func)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -210,39 +214,51 @@ def _jacobian(func: Callable[..., Any], argnums: Argnums, has_aux: bool, forward
         outputs = _outputs(output, f"{what}(f)(*args)")
         _, rebuild = flatten(output)
         watched = call.level.watched(*outputs)
-        blocks = (_columns if forward else _rows)(outputs, call.inputs, watched)
+        blocks = (_columns if forward else _rows)(outputs, call.inputs, watched, chunk_size)
         shown = rebuild([call.shaped([b if watched else b.detach() for b in row]) for row in blocks])
         return (shown, call.level.close(aux)) if has_aux else shown
 
     return wrapped
 
 
-def _rows(outputs: list[Tensor], inputs: list[Tensor], recorded: bool) -> list[list[Tensor]]:
+def _rows(
+    outputs: list[Tensor], inputs: list[Tensor], recorded: bool, chunk_size: int | None = None
+) -> list[list[Tensor]]:
     blocks = []
     for y in outputs:
-        rows = [gradients([y], inputs, [unit], recorded) for unit in basis(y)]
-        row = []
-        for k, x in enumerate(inputs):
-            parts = [zeros_like(x.detach()) if g is None else g for g in (r[k] for r in rows)]
-            shape = (*y.shape, *x.shape)
-            row.append(stack(parts).reshape(shape) if parts else _empty(y, x))
-        blocks.append(row)
+        parts: list[list[Tensor]] = [[] for _ in inputs]
+        for unit in units(y, chunk_size):
+            with Mapped(unit.shape[0]) as level:
+                found = gradients([y], inputs, [level.enter(unit)], recorded)
+                for part, g, x in zip(parts, found, inputs, strict=True):
+                    part.append(level.leave(zeros_like(x.detach()) if g is None else g))
+        blocks.append(
+            [cat(p).reshape(*y.shape, *x.shape) if p else _empty(y, x) for p, x in zip(parts, inputs, strict=True)]
+        )
     return blocks
 
 
-def _columns(outputs: list[Tensor], inputs: list[Tensor], recorded: bool) -> list[list[Tensor]]:
+def _columns(
+    outputs: list[Tensor], inputs: list[Tensor], recorded: bool, chunk_size: int | None = None
+) -> list[list[Tensor]]:
     with enable_grad():
         push = Pushforward(outputs, inputs)
         zero = [zeros_like(x.detach()) for x in inputs]
         columns: list[list[list[Tensor]]] = []
         for k, x in enumerate(inputs):
-            columns.append([push([*zero[:k], unit, *zero[k + 1 :]], recorded) for unit in basis(x)])
+            parts: list[list[Tensor]] = [[] for _ in outputs]
+            for unit in units(x, chunk_size):
+                with Mapped(unit.shape[0]) as level:
+                    made = push([*zero[:k], level.enter(unit), *zero[k + 1 :]], recorded)
+                    for part, t, y in zip(parts, made, outputs, strict=True):
+                        part.append(level.leave(t, y.dim()))
+            columns.append(parts)
         blocks = []
         for j, y in enumerate(outputs):
             row = []
             for k, x in enumerate(inputs):
-                parts = [c[j] for c in columns[k]]
-                row.append(stack(parts, -1).reshape(*y.shape, *x.shape) if parts else _empty(y, x))
+                p = columns[k][j]
+                row.append(cat(p, -1).reshape(*y.shape, *x.shape) if p else _empty(y, x))
             blocks.append(row)
     return blocks
 
@@ -255,101 +271,25 @@ def jacrev(
     chunk_size: int | None = None,
     _preallocate_and_copy: bool = False,
 ) -> Callable[..., Any]:
-    """A function that returns the Jacobian of ``func``, one backward pass per output element."""
-    return _jacobian(func, argnums, has_aux, forward=False)
+    """A function that returns the Jacobian of ``func``, ``chunk_size`` output elements (all when None) at once."""
+    return _jacobian(func, argnums, has_aux, False, chunk_size)
 
 
 def jacfwd(
-    func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False, *, randomness: str = "error"
+    func: Callable[..., Any],
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    *,
+    randomness: str = "error",
+    chunk_size: int | None = None,
 ) -> Callable[..., Any]:
-    """A function that returns the Jacobian of ``func``, one derivative per input element."""
-    return _jacobian(func, argnums, has_aux, forward=True)
+    """A function that returns the Jacobian of ``func``, ``chunk_size`` input elements (all when None) at once."""
+    return _jacobian(func, argnums, has_aux, True, chunk_size)
 
 
 def hessian(func: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
     """A function that returns the matrix of second derivatives of ``func``."""
     return jacfwd(jacrev(func, argnums), argnums)
-
-
-def vmap(
-    func: Callable[..., Any],
-    in_dims: Any = 0,
-    out_dims: Any = 0,
-    randomness: str = "error",
-    *,
-    chunk_size: int | None = None,
-) -> Callable[..., Any]:
-    """A function that maps ``func`` over an axis of its arguments: each ``in_dims`` is an axis, or None for arguments
-    given whole. ``chunk_size`` is accepted for PyTorch's sake: one element is mapped after another."""
-    if randomness not in ("error", "different", "same"):
-        raise RuntimeError(f"Only allowed values for randomness are 'error', 'different', or 'same'. Got {randomness}")
-    if chunk_size is not None and chunk_size <= 0:
-        raise ValueError(f"vmap: chunk_size should be None or greater than 0. (got {chunk_size})")
-
-    @functools.wraps(func)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        leaves, rebuild = flatten(args)
-        if not leaves:
-            raise ValueError("vmap: got no inputs. Expected at least one Tensor to vmap over.")
-        given = list(in_dims) if isinstance(in_dims, tuple | list) else in_dims
-        dims = spread(given, list(args), "vmap: in_dims")
-        sizes = set()
-        for k, (leaf, dim) in enumerate(zip(leaves, dims, strict=True)):
-            if dim is None:
-                continue
-            if not isinstance(leaf, Tensor):
-                raise ValueError(f"vmap: in_dim {dim} for an input of type {type(leaf).__name__}; use None for it")
-            if not -leaf.dim() <= dim < leaf.dim():
-                raise ValueError(f"vmap: in_dim {dim} is out of range for an input with {leaf.dim()} axes")
-            dims[k] = dim % leaf.dim()
-            sizes.add(leaf.shape[dims[k]])
-        return _loop(func, leaves, dims, rebuild, sizes, kwargs, out_dims, randomness)
-
-    return wrapped
-
-
-def _loop(
-    func: Callable[..., Any],
-    leaves: list[Any],
-    dims: list[Any],
-    rebuild: Callable[..., Any],
-    sizes: set[int],
-    kwargs: dict[str, Any],
-    out_dims: Any,
-    randomness: str,
-) -> Any:
-    if not sizes:
-        raise ValueError("vmap: at least one input must be mapped; all in_dims are None")
-    if len(sizes) > 1:
-        raise ValueError(
-            "vmap: Expected all tensors to have the same size in the mapped dimension, got sizes "
-            f"{sorted(sizes)} for the mapped dimension"
-        )
-    count = sizes.pop()
-    if count == 0:
-        raise ValueError("vmap: the mapped dimension has size 0")
-    _note_reason("vmap", "loop")
-    start = rng_.get_state()
-    made, results = None, []
-    for i in range(count):
-        if randomness == "same":
-            rng_.set_state(start)
-        one = [x if d is None else x[(slice(None),) * d + (i,)] for x, d in zip(leaves, dims, strict=True)]
-        made = func(*rebuild(one), **kwargs)
-        if randomness == "error" and not rng_.same(start, rng_.get_state()):
-            raise RuntimeError(
-                "vmap: called random operation while in randomness error mode. Please either use the 'same' or "
-                "'different' randomness flags on vmap or perform the randomness operation outside of vmap"
-            )
-        results.append(flatten(made)[0])
-    _, shape = flatten(made)
-    places = spread(list(out_dims) if isinstance(out_dims, tuple | list) else out_dims, made, "vmap: out_dims")
-    joined = []
-    for column, dim in zip(zip(*results, strict=True), places, strict=True):
-        if not all(isinstance(x, Tensor) for x in column):
-            raise ValueError(f"vmap: func must only return tensors, got a {type(column[0]).__name__}")
-        joined.append(column[0] if dim is None else stack(list(column), dim))
-    return shape(joined)
 
 
 def functional_call(

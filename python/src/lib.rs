@@ -23,8 +23,9 @@ mod _lampyr {
     #[pymodule_export]
     use crate::autograd::{
         FunctionState, GradNode, RemovableHandle, backward, depends, detect_anomaly, disable_saved_hooks, grad,
-        gradient_edge, is_grad_enabled, is_inference_mode_enabled, note_reason, pop_saved_hooks, push_saved_hooks,
-        set_detect_anomaly, set_grad_enabled, set_inference_mode,
+        gradient_edge, is_grad_enabled, is_inference_mode_enabled, pop_saved_hooks, push_saved_hooks,
+        set_detect_anomaly, set_grad_enabled, set_inference_mode, vmap_enter, vmap_has, vmap_leave, vmap_pop,
+        vmap_push, vmap_spread,
     };
     #[pymodule_export]
     use crate::dtype::{

@@ -25,7 +25,22 @@ impl Tensor {
                 self.shape()
             )));
         }
-        if !self.layout().is_injective() {
+        let lead = crate::batch::lead(&[self, value])?;
+        if lead.len() > self.hidden().len() {
+            return Err(Error::autograd(
+                "vmap: inplace arithmetic(self, *extra_args) is not possible: what is written differs between the \
+                 elements of the vmap, and the tensor that is written to is one for all",
+            )
+            .with_help("use the op that returns a new tensor, or write into a tensor made from the mapped arguments"));
+        }
+        let (whole, source);
+        let target = if lead.is_empty() {
+            self
+        } else {
+            whole = self.physical(&lead, self.rank(), true);
+            &whole
+        };
+        if !target.layout().is_injective() {
             return Err(Error::value("elements of this tensor share memory; writing to it in place is ambiguous")
                 .with_help("clone() the expanded tensor before changing it"));
         }
@@ -39,9 +54,10 @@ impl Tensor {
             self.keep_old(value)?;
         }
         let write = if recorder::is_recording() { Some(recorder::before_write(self, value)?) } else { None };
-        let source = if self.shares_storage(value) { value.copy_contiguous()? } else { value.detach() };
-        if !self.is_empty() {
-            self.backend()?.copy(&source.arg(), &self.arg())?;
+        source = if self.shares_storage(value) { value.copy_contiguous()? } else { value.detach() };
+        if !target.is_empty() {
+            let broad = if lead.is_empty() { source } else { source.physical(&lead, self.rank(), true) };
+            self.backend()?.copy(&broad.arg(), &target.arg())?;
         }
         self.storage().bump();
         if let Some(write) = write {

@@ -1,5 +1,6 @@
 //! Tensors that compute at once, the tape that differentiates them, and sessions that run compiled graphs.
 
+pub mod batch;
 mod determinism;
 mod eager;
 mod inplace;

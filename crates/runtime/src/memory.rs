@@ -27,6 +27,7 @@ impl Tensor {
     /// # Errors
     /// When the memory does not start where such an element may.
     pub fn reinterpret_whole(&self, dtype: DType) -> Result<Tensor> {
+        crate::recorder::check_readable(self)?;
         let n = self.storage_bytes() / dtype.size();
         Tensor::over(self.storage().clone(), Layout::contiguous(&[0]), dtype).with_layout(Layout::contiguous(&[n]))
     }
@@ -36,7 +37,7 @@ impl Tensor {
     /// # Errors
     /// When it reaches outside.
     pub fn with_layout(&self, layout: Layout) -> Result<Tensor> {
-        let made = Tensor::over(self.storage().clone(), layout, self.dtype());
+        let made = self.relaid(layout);
         if !made.is_empty() && !made.arg().in_bounds() {
             return Err(Error::shape(format!(
                 "sizes {:?} and strides {:?} from element {} reach outside {} bytes of memory",
@@ -55,6 +56,7 @@ impl Tensor {
     /// # Errors
     /// When the last axis is not contiguous or has no whole number of such elements.
     pub fn reinterpret(&self, dtype: DType) -> Result<Tensor> {
+        crate::recorder::check_readable(self)?;
         let (old, new) = (self.dtype().size(), dtype.size());
         let mut layout = self.layout().clone();
         if old != new {

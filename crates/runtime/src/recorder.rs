@@ -182,9 +182,18 @@ pub fn is_recording() -> bool {
     is_watched_by_recorder()
 }
 
-/// Fails when ops are recorded and the value of `t`, about to be read, depends on them: what the program does with it
+/// Fails inside of a `vmap` for what differs between its elements, and when ops are recorded and the value of `t`, about to be read, depends on them: what the program does with it
 /// could not become part of the graph.
 pub fn check_readable(t: &Tensor) -> Result<()> {
+    if t.is_batched() {
+        return Err(Error::autograd(format!(
+            "vmap: It looks like you're calling .item() on a Tensor, or reading it in another way: inside of a vmap a \
+             {}{:?} stands for many and has no single value",
+            t.dtype(),
+            t.shape()
+        ))
+        .with_help("compute with tensors (where(), masks) instead of their values"));
+    }
     if !is_recording() {
         return Ok(());
     }

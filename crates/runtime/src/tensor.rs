@@ -6,6 +6,7 @@ use lampyr_backend::{Arg, Backend, DeviceMemory, backend, reference};
 use lampyr_base::{DType, Device, Element, Error, Layout, Result};
 use lampyr_ir::{Fact, HostTensor, OpRef, TensorFact, Var};
 
+use crate::batch::Axis;
 use crate::storage::Storage;
 use crate::tape::{Chained, Edge, GradCell, release};
 
@@ -35,6 +36,8 @@ pub(crate) struct Inner {
     pub storage: Arc<Storage>,
     pub layout: Layout,
     pub dtype: DType,
+    /// Hidden axes, by level; `None` without any.
+    pub batch: Option<Box<[Axis]>>,
     autograd: Mutex<Autograd>,
 }
 
@@ -45,7 +48,16 @@ pub struct Tensor(pub(crate) Arc<Inner>);
 
 impl Tensor {
     pub(crate) fn over(storage: Arc<Storage>, layout: Layout, dtype: DType) -> Tensor {
-        Tensor(Arc::new(Inner { storage, layout, dtype, autograd: Mutex::new(Autograd::default()) }))
+        Tensor::over_batch(storage, layout, dtype, None)
+    }
+
+    pub(crate) fn over_batch(
+        storage: Arc<Storage>,
+        layout: Layout,
+        dtype: DType,
+        batch: Option<Box<[Axis]>>,
+    ) -> Tensor {
+        Tensor(Arc::new(Inner { storage, layout, dtype, batch, autograd: Mutex::new(Autograd::default()) }))
     }
 
     /// A tensor over `memory`, whose element at index zero lies `layout.offset` elements after byte `base`.
@@ -153,7 +165,11 @@ impl Tensor {
     }
 
     /// As [`Tensor::to_host`], for checks that only decide whether to fail: allowed while ops are recorded.
+    /// The elements of all, inside of a `vmap`.
     pub fn peek(&self) -> Result<HostTensor> {
+        if self.is_batched() {
+            return self.physical(&self.own_lead(), self.rank(), true).peek();
+        }
         reference::to_host(&*self.backend()?, &self.arg())
     }
 
@@ -182,6 +198,10 @@ impl Tensor {
 
     /// The same elements in fresh row-major memory, without history.
     pub fn copy_contiguous(&self) -> Result<Tensor> {
+        if self.is_batched() {
+            let lead = self.own_lead();
+            return self.physical(&lead, self.rank(), true).copy_contiguous()?.hide(&lead);
+        }
         let fresh = Tensor::empty(self.shape(), self.dtype(), self.device())?;
         if !self.is_empty() {
             self.backend()?.copy(&self.arg(), &fresh.arg())?;
@@ -194,7 +214,7 @@ impl Tensor {
 
     /// A tensor over the same memory without history.
     pub fn detach(&self) -> Tensor {
-        Tensor::over(self.0.storage.clone(), self.0.layout.clone(), self.0.dtype)
+        self.relaid(self.0.layout.clone())
     }
 
     /// Whether nothing else holds this tensor, its storage or its memory, and the memory is row-major.

@@ -15,6 +15,9 @@ use crate::tensor::Tensor;
 /// When recording is on, when shapes or types do not fit, or when elements of a target share memory.
 pub fn check_update(op: &dyn Op, inputs: &[&Tensor], targets: &[usize]) -> Result<()> {
     crate::recorder::refuse("updating weights").map_err(|e| e.with_op(op.name()))?;
+    if crate::batch::any(inputs) {
+        return Err(Error::unsupported("updating weights inside of a vmap").with_op(op.name()));
+    }
     if is_grad_enabled() {
         return Err(Error::autograd("an update in place is not recorded")
             .with_op(op.name())

@@ -11,7 +11,6 @@ from lampyr._lampyr import (
     Tensor,
     _backward,
     _grad,
-    _note_reason,
     is_grad_enabled,
     is_inference_mode_enabled,
 )
@@ -156,18 +155,14 @@ def _batched(
     create_graph: bool,
     unused: bool,
 ) -> tuple[Any, ...]:
-    from lampyr._top import stack
+    from lampyr.autograd.vmap_ import Mapped
 
     every: Iterable[Any] = [seeds] if seeds is None or isinstance(seeds, Tensor) else seeds
     rows = list(every)
     counts = {len(s) for s in rows if s is not None}
     if len(counts) != 1:
         raise ValueError(f"is_grads_batched needs grad_outputs of one size along their first axis, got {counts}")
-    count = counts.pop()
-    _note_reason("is_grads_batched", "loop")
-    made: list[tuple[Any, ...]] = []
-    for i in range(count):
-        one = [None if s is None else s[i] for s in rows]
-        keep = True if i + 1 < count else retain_graph
-        made.append(_grad(outputs, inputs, one, keep, create_graph, unused))
-    return tuple(None if column[0] is None else stack(list(column)) for column in zip(*made, strict=True))
+    with Mapped(counts.pop()) as level:
+        one = [None if s is None else level.enter(s) for s in rows]
+        made = _grad(outputs, inputs, one, retain_graph, create_graph, unused)
+        return tuple(None if g is None else level.leave(g) for g in made)

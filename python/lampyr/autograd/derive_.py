@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lampyr._lampyr import Tensor, _depends_on_others, _grad, is_grad_enabled
-from lampyr._top import zeros_like
+from lampyr._lampyr import Tensor, _depends_on_others, _grad, _vmap_spread, is_grad_enabled
+from lampyr._top import zeros, zeros_like
 from lampyr.autograd.tree_ import map_tree
 
 
@@ -22,6 +22,7 @@ class Level:
 
     def open(self, x: Tensor) -> Tensor:
         """The tensor that stands for ``x``; gradients must be switched on."""
+        x = _vmap_spread(x)
         if self.outside and x.requires_grad:
             return x.view(x.shape)
         fresh = x.detach().requires_grad_()
@@ -64,7 +65,9 @@ class Pushforward:
 
     def __init__(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> None:
         self._outputs = list(outputs)
-        self._weights = [zeros_like(y.detach()).requires_grad_() if y.requires_grad else None for y in outputs]
+        self._weights = [
+            _vmap_spread(zeros_like(y.detach())).requires_grad_() if y.requires_grad else None for y in outputs
+        ]
         made = gradients(self._outputs, inputs, self._weights, create_graph=True)
         self._grads = [g if g is not None and g.requires_grad else None for g in made]
 
@@ -79,11 +82,12 @@ class Pushforward:
         return [zeros_like(y.detach()) if c is None else c for y, c in zip(self._outputs, columns, strict=True)]
 
 
-def basis(x: Tensor) -> list[Tensor]:
-    """The unit tensors of the shape of ``x``."""
-    made = []
-    for i in range(x.numel()):
-        unit = zeros_like(x.detach())
-        unit.view(-1)[i] = 1
-        made.append(unit)
-    return made
+def units(x: Tensor, chunk_size: int | None = None) -> Iterator[Tensor]:
+    """The unit tensors of the shape of ``x`` along a new first axis, ``chunk_size`` at a time; none when it is empty."""
+    count = x.numel()
+    step = chunk_size or max(count, 1)
+    for start in range(0, count, step):
+        rows = min(step, count - start)
+        unit = zeros(rows, count, dtype=x.dtype)
+        unit.as_strided((rows,), (count + 1,), start).fill_(1)
+        yield unit.reshape(rows, *x.shape)

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from lampyr._lampyr import Tensor
-from lampyr._top import ones_like, stack, zeros_like
-from lampyr.autograd.derive_ import Pushforward, basis, gradients
+from lampyr._top import ones_like, zeros_like
+from lampyr.autograd.derive_ import Pushforward, gradients, units
 from lampyr.autograd.mode import enable_grad
+from lampyr.autograd.vmap_ import Mapped
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
 
@@ -116,17 +117,17 @@ def jacobian(
         many_out, outputs = _tuple(func(*opened), "outputs")
         blocks = []
         for i, y in enumerate(outputs):
-            rows = []
-            for unit in basis(y):
-                grads = gradients((y,), opened, (unit,), create_graph)
-                _strict(strict, create_graph, outputs, grads, f"jacobian of output {i}")
-                rows.append(_full(grads, given))
             parts = (
-                stack([r[k] for r in rows]).reshape(*y.shape, *x.shape)
-                if rows
-                else zeros_like(x.detach()).expand(0, *x.shape).reshape(*y.shape, *x.shape)
-                for k, x in enumerate(given)
+                []
+                if y.numel()
+                else [zeros_like(x.detach()).expand(0, *x.shape).reshape(*y.shape, *x.shape) for x in given]
             )
+            for unit in units(y):
+                with Mapped(y.numel()) as level:
+                    grads = gradients((y,), opened, (level.enter(unit),), create_graph)
+                    _strict(strict, create_graph, outputs, grads, f"jacobian of output {i}")
+                    found = [level.leave(g) for g in _full(grads, given)]
+                parts = [g.reshape(*y.shape, *x.shape) for g, x in zip(found, given, strict=True)]
             blocks.append(_closed(tuple(parts), create_graph, many_in))
     return tuple(blocks) if many_out else blocks[0]
 

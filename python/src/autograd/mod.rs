@@ -1,15 +1,17 @@
 //! Gradients.
 
+mod batch;
 mod function;
 mod hooks;
 mod mode;
 mod node;
 mod tensor;
 
+pub use batch::{vmap_enter, vmap_has, vmap_leave, vmap_pop, vmap_push, vmap_spread};
 pub use function::FunctionState;
 pub use hooks::{RemovableHandle, disable_saved_hooks, pop_saved_hooks, push_saved_hooks};
 pub use mode::{
-    detect_anomaly, is_grad_enabled, is_inference_mode_enabled, note_reason, set_detect_anomaly, set_grad_enabled,
+    detect_anomaly, is_grad_enabled, is_inference_mode_enabled, set_detect_anomaly, set_grad_enabled,
     set_inference_mode,
 };
 pub use node::{GradNode, gradient_edge};

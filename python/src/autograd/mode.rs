@@ -52,25 +52,3 @@ pub fn set_detect_anomaly(mode: bool, check_nan: bool) -> (bool, bool) {
 pub fn detect_anomaly() -> (bool, bool) {
     runtime::detect_anomaly()
 }
-
-/// Writes one event with a reason code to the trace, when it is on.
-#[pyfunction]
-#[pyo3(name = "_note_reason")]
-pub fn note_reason(what: &str, reason: &str) {
-    use runtime::trace;
-    if trace::enabled() {
-        let op = if what == "vmap" { "vmap" } else { "is_grads_batched" };
-        let reason = if reason == "random" { "vmap_loop_random" } else { "vmap_loop" };
-        trace::record(trace::Event {
-            op,
-            node: "".into(),
-            kernel: "loop",
-            device: lampyr::Device::CPU,
-            reason,
-            start_ns: trace::now(),
-            duration_ns: 0,
-            shapes: Default::default(),
-            thread: 0,
-        });
-    }
-}

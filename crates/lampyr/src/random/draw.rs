@@ -3,6 +3,7 @@
 use lampyr_base::{DType, Device, Dim, Error, Result, num_elements};
 use lampyr_ir::HostTensor;
 use lampyr_ops::build as op;
+use lampyr_runtime::batch::{check_random, draw};
 use lampyr_runtime::{Operand, Tensor, no_grad};
 
 use super::Generator;
@@ -18,7 +19,7 @@ fn dims(shape: &[usize]) -> Vec<Dim> {
 /// When `dtype` is not a float type, or the shape is too large.
 pub fn rand(shape: &[usize], dtype: DType, generator: &Generator) -> Result<Tensor> {
     num_elements(shape)?;
-    one(&op::RandomUniform { shape: dims(shape), dtype }, &[&generator.next_key()?])
+    draw(shape, |shape| one(&op::RandomUniform { shape: dims(shape), dtype }, &[&generator.next_key()?]))
 }
 
 /// Normal with mean 0 and variance 1.
@@ -27,7 +28,7 @@ pub fn rand(shape: &[usize], dtype: DType, generator: &Generator) -> Result<Tens
 /// When `dtype` is not a float type, or the shape is too large.
 pub fn randn(shape: &[usize], dtype: DType, generator: &Generator) -> Result<Tensor> {
     num_elements(shape)?;
-    one(&op::RandomNormal { shape: dims(shape), dtype }, &[&generator.next_key()?])
+    draw(shape, |shape| one(&op::RandomNormal { shape: dims(shape), dtype }, &[&generator.next_key()?]))
 }
 
 /// Uniform in `[low, high)`.
@@ -183,6 +184,7 @@ pub fn random_integers(shape: &[usize], low: i64, count: u64, dtype: DType, gene
         let whole = one(&op::Floor, &[&unit.mul(count as f64)?])?.to_dtype(DType::I64)?;
         return if low == 0 { whole.to_dtype(dtype) } else { whole.add(low)?.to_dtype(dtype) };
     }
+    check_random(true)?;
     let n = num_elements(shape)?;
     let key = generator.next();
     let draw = |i: u64| {

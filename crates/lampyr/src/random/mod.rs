@@ -110,6 +110,7 @@ impl Generator {
     /// The key of the next draw as a tensor (`uint64[2]`): what ops with random results take as an input.
     pub fn next_key(&self) -> Result<Tensor> {
         crate::init();
+        lampyr_runtime::batch::check_random(false)?;
         let key = self.next();
         Tensor::from_host(&HostTensor::from_slice(&[2], &[key.seed, key.offset])?, Device::CPU)
     }

@@ -23,7 +23,7 @@ pub(super) fn run(backend: &dyn Backend, op: &dyn Op, inputs: &[&Tensor], reason
 }
 
 /// Writes one event, when the trace is on.
-pub(super) fn note(
+pub(crate) fn note(
     op: &dyn Op,
     kernel: &'static str,
     device: Device,

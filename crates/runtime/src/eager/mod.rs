@@ -6,6 +6,8 @@ mod fast;
 pub(crate) mod record;
 mod sequence;
 
+pub(crate) use fallback::note;
+
 pub use builder::{EagerBuilder, Maybe, Sequence, Value};
 
 use lampyr_backend::{Accepts, Arg, ArgInfo, Backend, Choice, Kernel, Launch, Reason, resolve};
@@ -13,6 +15,7 @@ use lampyr_base::{DType, Error, Layout, Result, ResultExt, Shape};
 use lampyr_ir::{Class, Fact, Facts, Op, Saves};
 use smallvec::SmallVec;
 
+use crate::batch;
 use crate::recorder;
 use crate::tape::{no_grad, recording, watched};
 use crate::tensor::Tensor;
@@ -35,6 +38,7 @@ pub fn apply(op: &dyn Op, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 2]>> {
 /// The first output of `op`, as [`apply`] makes it.
 pub fn apply_one(op: &dyn Op, inputs: &[&Tensor]) -> Result<Tensor> {
     if op.class() == Class::Elementwise
+        && !batch::any(inputs)
         && same_device(inputs)
         && let Some(made) = fast::elementwise(op, inputs)?
     {
@@ -80,6 +84,9 @@ pub(crate) fn run_and_record(op: &dyn Op, inputs: &[&Tensor], all: bool) -> Resu
         .with_op(op.name())
         .with_help("move them to one device first"));
     }
+    let spread = if recording() && batch::any(inputs) { spread(inputs)? } else { Vec::new() };
+    let refs: SmallVec<[&Tensor; 4]> = spread.iter().collect();
+    let inputs = if spread.is_empty() { inputs } else { &refs };
     let edges = if recording() { record::edges(op, inputs)? } else { None };
     let saves = match &edges {
         Some(edges) => op.saves_for(&edges.iter().map(Option::is_some).collect::<SmallVec<[bool; 4]>>()),
@@ -107,8 +114,17 @@ pub(crate) fn run_and_record(op: &dyn Op, inputs: &[&Tensor], all: bool) -> Resu
     Ok(outputs)
 }
 
+/// The inputs, those that need a gradient with a place for each element that any of them stands for.
+fn spread(inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+    let lead = batch::lead(inputs)?;
+    inputs.iter().map(|t| if t.requires_grad() { batch::spread_to(t, &lead) } else { Ok((*t).clone()) }).collect()
+}
+
 /// Runs `op` without recording; `wanted` says which hidden outputs are made.
 pub(crate) fn compute(op: &dyn Op, inputs: &[&Tensor], wanted: &dyn Fn(usize) -> bool) -> Result<Outputs> {
+    if batch::any(inputs) {
+        return batch::compute(op, inputs, wanted);
+    }
     if let Some(made) = fast::elementwise(op, inputs)? {
         return Ok(smallvec::smallvec![Some(made)]);
     }
@@ -156,15 +172,15 @@ fn output_layouts(facts: &Facts) -> SmallVec<[Option<Layout>; 2]> {
         .collect()
 }
 
-fn view(op: &dyn Op, base: &Tensor, inferred: &Facts) -> Result<Tensor> {
+pub(crate) fn view(op: &dyn Op, base: &Tensor, inferred: &Facts) -> Result<Tensor> {
     if let Some(layout) = op.view(base.layout()) {
-        return Ok(Tensor::over(base.storage().clone(), layout, base.dtype()));
+        return Ok(base.relaid(layout));
     }
     let copy = base.copy_contiguous()?;
     let layout = op
         .view(copy.layout())
         .ok_or_else(|| Error::internal(format!("no view of {}", inferred[0])).with_op(op.name()))?;
-    Ok(Tensor::over(copy.storage().clone(), layout, copy.dtype()))
+    Ok(copy.relaid(layout))
 }
 
 #[allow(clippy::too_many_arguments)]

@@ -5,6 +5,7 @@ use lampyr_base::{DType, Error, Layout, Result};
 
 use super::mode::saved_hooks;
 use super::node::Edge;
+use crate::batch::Axis;
 use crate::storage::Storage;
 use crate::tensor::Tensor;
 
@@ -20,7 +21,7 @@ pub trait SavedHooks: Send + Sync {
 }
 
 enum Content {
-    Plain { storage: Arc<Storage>, layout: Layout, dtype: DType, version: u64 },
+    Plain { storage: Arc<Storage>, layout: Layout, dtype: DType, batch: Option<Box<[Axis]>>, version: u64 },
     Packed(Box<(Packed, Arc<dyn SavedHooks>)>),
 }
 
@@ -36,6 +37,7 @@ impl SavedTensor {
             storage: tensor.storage().clone(),
             layout: tensor.layout().clone(),
             dtype: tensor.dtype(),
+            batch: tensor.0.batch.clone(),
             version: tensor.storage().version(),
         }
     }
@@ -61,8 +63,9 @@ impl SavedTensor {
 
     /// Keeps a copy instead of the memory that is about to change.
     pub fn copy_out(&mut self) -> Result<()> {
-        if let Content::Plain { storage, layout, dtype, .. } = &self.content {
-            let copy = Tensor::over(storage.clone(), layout.clone(), *dtype).copy_contiguous()?;
+        if let Content::Plain { storage, layout, dtype, batch, .. } = &self.content {
+            let now = Tensor::over_batch(storage.clone(), layout.clone(), *dtype, batch.clone());
+            let copy = now.copy_contiguous()?;
             self.content = SavedTensor::plain(&copy);
         }
         Ok(())
@@ -72,7 +75,7 @@ impl SavedTensor {
     pub fn unpack(&self, op: &str, own: Option<Edge>) -> Result<Tensor> {
         let tensor = match &self.content {
             Content::Packed(packed) => packed.1.unpack(&*packed.0)?.detach(),
-            Content::Plain { storage, layout, dtype, version } => {
+            Content::Plain { storage, layout, dtype, batch, version } => {
                 let now = storage.version();
                 if now != *version {
                     return Err(Error::autograd(format!(
@@ -84,7 +87,7 @@ impl SavedTensor {
                     .with_op(op)
                     .with_help("clone the tensor before changing it, or use the op that returns a new tensor"));
                 }
-                Tensor::over(storage.clone(), layout.clone(), *dtype)
+                Tensor::over_batch(storage.clone(), layout.clone(), *dtype, batch.clone())
             }
         };
         tensor.autograd().edge = own.or_else(|| self.edge.clone());
