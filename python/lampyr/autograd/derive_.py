@@ -83,7 +83,7 @@ class Pushforward:
 
 
 def units(x: Tensor, chunk_size: int | None = None) -> Iterator[Tensor]:
-    """The unit tensors of the shape of ``x`` along a new first axis, ``chunk_size`` at a time; none when it is empty."""
+    """The unit tensors of the shape of ``x`` along a new first axis, ``chunk_size`` at a time."""
     count = x.numel()
     step = chunk_size or max(count, 1)
     for start in range(0, count, step):

@@ -89,7 +89,7 @@ def vmap(
 
 
 def _count(leaves: list[Any], dims: list[Any]) -> int:
-    sizes = set()
+    sizes: set[int] = set()
     for k, (leaf, dim) in enumerate(zip(leaves, dims, strict=True)):
         if dim is None:
             continue

@@ -16,7 +16,9 @@ pub fn vmap_push(size: usize, randomness: &str) -> Result<u64> {
         "different" => Randomness::Different,
         "same" => Randomness::Same,
         other => {
-            return Err(Error::value(format!("randomness is `{other}`")).with_expected("error, different or same").into());
+            return Err(Error::value(format!("randomness is `{other}`"))
+                .with_expected("error, different or same")
+                .into());
         }
     };
     Ok(batch::push_level(size, randomness))
@@ -33,26 +35,26 @@ pub fn vmap_pop(level: u64) {
 #[pyfunction]
 #[pyo3(name = "_vmap_enter")]
 pub fn vmap_enter(x: &Bound<'_, PyTensor>, level: u64, axis: usize) -> Result<PyTensor> {
-    Ok(PyTensor(batch::enter(&x.get().0, level, axis)?))
+    Ok(PyTensor::of(batch::enter(&x.get().t(), level, axis)?))
 }
 
 /// `x` with the elements of `level` along its axis `axis`.
 #[pyfunction]
 #[pyo3(name = "_vmap_leave")]
 pub fn vmap_leave(x: &Bound<'_, PyTensor>, level: u64, axis: usize, size: usize) -> Result<PyTensor> {
-    Ok(PyTensor(batch::leave(&x.get().0, level, axis, size)?))
+    Ok(PyTensor::of(batch::leave(&x.get().t(), level, axis, size)?))
 }
 
 /// `x` with a place for each element of all levels of this thread.
 #[pyfunction]
 #[pyo3(name = "_vmap_spread")]
 pub fn vmap_spread(x: &Bound<'_, PyTensor>) -> Result<PyTensor> {
-    Ok(PyTensor(batch::spread(&x.get().0)?))
+    Ok(PyTensor::of(batch::spread(&x.get().t())?))
 }
 
 /// Whether `x` differs between the elements of `level`.
 #[pyfunction]
 #[pyo3(name = "_vmap_has")]
 pub fn vmap_has(x: &Bound<'_, PyTensor>, level: u64) -> bool {
-    batch::has(&x.get().0, level)
+    batch::has(&x.get().t(), level)
 }

@@ -158,7 +158,11 @@ impl PyTensor {
     }
 
     fn __repr__(&self) -> Result<String> {
-        Ok(repr::format(&self.t(), self.t().grad_fn()?.map(|node| node.name()))?)
+        let t = self.t();
+        if t.is_batched() {
+            return Ok(format!("tensor(<inside of a vmap>, size={:?}, dtype=lampyr.{})", t.shape(), t.dtype()));
+        }
+        Ok(repr::format(&t, t.grad_fn()?.map(|node| node.name()))?)
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {

@@ -3,6 +3,7 @@
 use lampyr_base::{DType, Device, Error, Result, TypeKind};
 use lampyr_ir::HostTensor;
 use lampyr_ops::build::Diagonal;
+use lampyr_runtime::batch::beside;
 use lampyr_runtime::{Scalar, Tensor, default_dtype};
 
 use super::operand::one;
@@ -67,12 +68,20 @@ fn filled(a: &Call, shape: &[usize], value: Scalar, natural: DType) -> Result<Te
     if let Scalar::Int(i) = value {
         check_range(&[i], dtype)?;
     }
-    in_order(a, full(shape, value, dtype, place(a)?)?)
+    in_order(a, like_input(a, full(shape, value, dtype, place(a)?)?)?)
 }
 
 fn blank(a: &Call, shape: &[usize], natural: DType) -> Result<Tensor> {
     crate::init();
-    in_order(a, Tensor::empty(shape, made_dtype(a, natural)?, place(a)?)?)
+    in_order(a, like_input(a, Tensor::empty(shape, made_dtype(a, natural)?, place(a)?)?)?)
+}
+
+/// Inside of a `vmap`, what is made like a mapped tensor is mapped itself.
+fn like_input(a: &Call, made: Tensor) -> Result<Tensor> {
+    match a.position("input") {
+        Some(at) => beside(made, a.tensor(at)?),
+        None => Ok(made),
+    }
 }
 
 /// `steps` numbers at equal distances from `start` to `end`, both included; whole ones for types of whole numbers.

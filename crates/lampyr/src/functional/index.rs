@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lampyr_base::{DType, Device, Dim, Error, Result, broadcast_shapes, num_elements};
 use lampyr_ir::{HostTensor, Numbers};
 use lampyr_ops::build as op;
-use lampyr_runtime::{Tensor, is_grad_enabled};
+use lampyr_runtime::{Tensor, check_readable, is_grad_enabled};
 
 use super::operand::{Operand, one};
 use super::shape::reshape_to;
@@ -43,6 +43,8 @@ struct Plan {
 struct Positions {
     shape: Vec<usize>,
     at: Vec<usize>,
+    /// The positions where they may not be read: inside of a `vmap`, and while ops are recorded.
+    kept: Option<Tensor>,
 }
 
 fn axes_named(item: &Index) -> usize {
@@ -76,7 +78,7 @@ fn plan(x: &Tensor, items: &[Index]) -> Result<Plan> {
             Index::Mask(on) => {
                 shape.push(1);
                 let at = vec![0; usize::from(*on)];
-                picks.push((shape.len() - 1, Positions { shape: vec![at.len()], at }));
+                picks.push((shape.len() - 1, Positions { shape: vec![at.len()], at, kept: None }));
             }
             Index::At(i) => {
                 let at = position(*i, x.shape()[axis], axis)? as i64;
@@ -136,7 +138,8 @@ fn bounds(start: Option<i64>, stop: Option<i64>, step: i64, n: usize) -> Result<
 }
 
 fn positions(t: &Tensor, shape: &[usize], axis: usize) -> Result<Vec<Positions>> {
-    let host = t.to_host()?;
+    let kept = check_readable(t).is_err() && !is_mask(t);
+    let host = if kept { t.peek()? } else { t.to_host()? };
     if is_mask(t) {
         let sizes = &shape[axis..axis + t.rank()];
         if t.shape() != sizes {
@@ -151,10 +154,10 @@ fn positions(t: &Tensor, shape: &[usize], axis: usize) -> Result<Vec<Positions>>
             let inner: usize = sizes[k + 1..].iter().product();
             hits.iter().map(|h| h / inner.max(1) % sizes[k].max(1)).collect()
         };
-        return Ok((0..t.rank()).map(|k| Positions { shape: vec![hits.len()], at: split(k) }).collect());
+        return Ok((0..t.rank()).map(|k| Positions { shape: vec![hits.len()], at: split(k), kept: None }).collect());
     }
     let n = shape[axis];
-    let at = match host.numbers() {
+    let at: Vec<usize> = match host.numbers() {
         Numbers::I(all) => all.into_iter().map(|i| position(i, n, axis)).collect::<Result<_>>()?,
         Numbers::U(all) => {
             // No axis is longer than half of what 64 bits count.
@@ -165,7 +168,10 @@ fn positions(t: &Tensor, shape: &[usize], axis: usize) -> Result<Vec<Positions>>
                 .with_expected("tensors of whole numbers or bool"));
         }
     };
-    Ok(vec![Positions { shape: t.shape().to_vec(), at }])
+    if kept {
+        return Ok(vec![Positions { shape: t.shape().to_vec(), at: vec![0; t.len()], kept: Some(t.clone()) }]);
+    }
+    Ok(vec![Positions { shape: t.shape().to_vec(), at, kept: None }])
 }
 
 /// All position tensors as one over one axis: which axes go to the front, their sizes, and row-major positions.
@@ -233,8 +239,32 @@ pub fn index(x: &Tensor, items: &[Index]) -> Result<Tensor> {
     }
     let joined = join(&plan.shape, &plan.picks, x.device())?;
     let flat = flattened(&view, &joined)?;
-    let at = int_tensor(&joined.at, &joined.shape, x)?;
+    let at = match plan.picks.iter().any(|(_, p)| p.kept.is_some()) {
+        true => joined_positions(&plan, &joined.shape, x)?,
+        false => int_tensor(&joined.at, &joined.shape, x)?,
+    };
     one(&op::Gather { axis: joined.first as i64 }, &[&flat, &at])
+}
+
+/// The row-major positions over all picked axes, computed with tensors.
+fn joined_positions(plan: &Plan, shape: &[usize], x: &Tensor) -> Result<Tensor> {
+    let mut sum: Option<Tensor> = None;
+    for (axis, p) in &plan.picks {
+        let n = plan.shape[*axis] as i64;
+        let at = match &p.kept {
+            Some(t) => {
+                let t = t.to_dtype(DType::I64)?;
+                t.add(n)?.where_(&t.less(0i64)?, &t)?
+            }
+            None => int_tensor(&p.at, &p.shape, x)?,
+        };
+        sum = Some(match sum {
+            Some(before) => before.mul(n)?.add(&at)?,
+            None => at,
+        });
+    }
+    let sum = sum.ok_or_else(|| Error::internal("no positions"))?;
+    if sum.shape() == shape { Ok(sum) } else { sum.expand(shape) }
 }
 
 /// `view` with the picked axes next to one another and joined into one.
@@ -271,6 +301,9 @@ pub fn set_index(x: &Tensor, items: &[Index], value: Operand) -> Result<()> {
             Operand::Tensor(t) => super::copy_(&view, (&fitted(t, view.shape())?).into(), false),
             number => super::copy_(&view, number, false),
         };
+    }
+    if let Some(t) = plan.picks.iter().find_map(|(_, p)| p.kept.as_ref()) {
+        check_readable(t)?;
     }
     let joined = join(&plan.shape, &plan.picks, x.device())?;
     let flat = flattened(&view, &joined)?;

@@ -11,8 +11,8 @@ pub(super) fn check_divisor(y: &Tensor, name: &str) -> Result<()> {
     if y.is_empty() {
         return Ok(());
     }
-    let zeros = unwatched(|| y.detach().equal(0i64)?.sum(&[], false)?.item())?;
-    if zeros > 0.0 {
+    let zeros = unwatched(|| y.detach().equal(0i64)?.sum(&[], false)?.peek())?;
+    if zeros.to_i64().iter().any(|n| *n > 0) {
         return Err(Error::value("integer division by zero (ZeroDivisionError)").with_op(name));
     }
     Ok(())

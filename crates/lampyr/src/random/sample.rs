@@ -3,7 +3,8 @@
 use lampyr_base::{DType, Device, Error, Result};
 use lampyr_ir::HostTensor;
 use lampyr_ops::philox::Key;
-use lampyr_runtime::Tensor;
+use lampyr_runtime::batch::check_random;
+use lampyr_runtime::{Tensor, check_readable};
 
 use super::Generator;
 
@@ -13,6 +14,7 @@ use super::Generator;
 /// When memory does not hold them.
 pub fn randperm(n: usize, dtype: DType, generator: &Generator) -> Result<Tensor> {
     crate::init();
+    check_random(true)?;
     drop(Tensor::empty(&[n], DType::I64, Device::CPU)?);
     let key = generator.next();
     let mut order: Vec<i64> = (0..n as i64).collect();
@@ -28,7 +30,13 @@ fn probabilities(p: &Tensor, what: &str) -> Result<Vec<f64>> {
     if !p.dtype().is_float() {
         return Err(Error::dtype(format!("{} probabilities", p.dtype())).with_expected("a float type").with_op(what));
     }
-    Ok(p.to_host()?.to_f64())
+    Ok(p.peek()?.to_f64())
+}
+
+/// Probabilities that numbers on the host are drawn from.
+fn drawn_from(p: &Tensor, what: &str) -> Result<Vec<f64>> {
+    check_random(true).and_then(|()| check_readable(p)).map_err(|e| e.with_op(what))?;
+    probabilities(p, what)
 }
 
 /// 1 with the probability that each element of `p` says, else 0, in the type of `p`.
@@ -57,7 +65,7 @@ pub fn multinomial(p: &Tensor, count: usize, replacement: bool, generator: &Gene
             .with_expected("1 or 2")
             .with_op("multinomial"));
     }
-    let weights = probabilities(p, "multinomial")?;
+    let weights = drawn_from(p, "multinomial")?;
     let categories = p.shape()[p.rank() - 1];
     if count == 0 || categories == 0 {
         return Err(fail(format!("{count} samples of {categories} categories"), "one or more of both"));
@@ -124,7 +132,7 @@ fn without_replacement(row: &[f64], key: &Key, start: u64, count: usize, picked:
 /// # Errors
 /// When a rate is negative.
 pub fn poisson(rate: &Tensor, generator: &Generator) -> Result<Tensor> {
-    let rates = probabilities(rate, "poisson")?;
+    let rates = drawn_from(rate, "poisson")?;
     if let Some(bad) = rates.iter().find(|r| r.is_nan() || **r < 0.0) {
         return Err(Error::value(format!("a rate of {bad}")).with_expected("0 or more").with_op("poisson"));
     }

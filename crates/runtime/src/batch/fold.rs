@@ -1,7 +1,7 @@
 //! Ops on batches `[N, ..]` that treat every row alike: elements become rows.
 
-use lampyr_base::Result;
-use lampyr_ir::AttrValue;
+use lampyr_base::{Dim, Result};
+use lampyr_ir::{AttrValue, OpRef};
 
 use super::level::draw_shape;
 use super::run::{Call, each, reshaped};
@@ -11,8 +11,16 @@ use crate::tensor::Tensor;
 /// How many inputs have rows; the others are shared by all rows.
 fn rows(call: &Call) -> Option<usize> {
     Some(match call.op.name() {
-        "avg_pool" | "lp_pool" | "max_pool" | "global_average_pool" | "col2im" | "group_norm" | "local_response_norm"
-        | "depth_to_space" | "space_to_depth" | "resample_grad" | "affine_grid" => 1,
+        "avg_pool"
+        | "lp_pool"
+        | "max_pool"
+        | "global_average_pool"
+        | "col2im"
+        | "group_norm"
+        | "local_response_norm"
+        | "depth_to_space"
+        | "space_to_depth"
+        | "resample_grad" => 1,
         "resize" => match call.attr("axes") {
             Some(AttrValue::Ints(axes)) if !axes.is_empty() && axes.iter().all(|a| *a > 0) => 1,
             _ => return None,
@@ -32,9 +40,6 @@ pub(super) fn rule(call: &Call) -> Result<Option<Outputs>> {
         return Ok(None);
     }
     let n = call.input(0)?.shape()[0];
-    if call.attr("size").is_some() && call.op.name() == "affine_grid" {
-        return Ok(None);
-    }
     let inputs = (0..call.inputs.len())
         .map(|i| {
             if i >= first {
@@ -44,12 +49,24 @@ pub(super) fn rule(call: &Call) -> Result<Option<Outputs>> {
             reshaped(&call.whole(i)?, &[&[call.count() * own[0]], &own[1..]].concat())
         })
         .collect::<Result<Vec<_>>>()?;
-    let made = call.run(call.op, &inputs)?;
+    let Some(op) = sized(call) else { return Ok(None) };
+    let made = call.run(&*op, &inputs)?;
     let fits = made.iter().flatten().all(|t| t.shape().first() == Some(&(call.count() * n)));
     if !fits {
         return Ok(None);
     }
     each(made, |t| reshaped(t, &[&call.sizes()[..], &[n], &t.shape()[1..]].concat()))
+}
+
+/// The op for all rows: one that names the sizes of its result names their number, too.
+fn sized(call: &Call) -> Option<OpRef> {
+    if call.op.name() != "resample_grad" {
+        return Some(call.op.to_ref());
+    }
+    let Some(AttrValue::Dims(mut input)) = call.attr("input") else { return None };
+    let rows = input.first_mut()?;
+    *rows = rows.mul(&Dim::from(call.count()));
+    call.with(&[("input", AttrValue::Dims(input))])
 }
 
 /// Elements are dropped by their place among all, or by one mask for all elements of the levels that share numbers.

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use crate::tensor::Tensor;
 
 pub(crate) use level::spread_to;
-pub use level::{Randomness, check_random, draw, enter, leave, has, levels, pop_level, push_level, spread};
+pub use level::{Randomness, check_random, draw, enter, has, leave, levels, pop_level, push_level, spread};
 pub(crate) use run::compute;
 
 /// A hidden axis: the level it belongs to, its size, and its step in elements.
@@ -53,6 +53,18 @@ pub(crate) fn lead(inputs: &[&Tensor]) -> Result<Lead> {
         }
     }
     Ok(all)
+}
+
+/// `fresh` as a tensor of its own for every element that `like` stands for.
+///
+/// # Errors
+/// When there is no memory for it.
+pub fn beside(fresh: Tensor, like: &Tensor) -> Result<Tensor> {
+    if !like.is_batched() {
+        return Ok(fresh);
+    }
+    let lead = like.own_lead();
+    fresh.physical(&lead, fresh.rank(), true).copy_contiguous()?.hide(&lead)
 }
 
 impl Tensor {
@@ -102,7 +114,8 @@ impl Tensor {
         if !fits {
             return Err(Error::internal(format!("{:?} does not begin with the sizes of {lead:?}", self.shape())));
         }
-        let axis = |(i, (level, size)): (usize, &(u64, usize))| Axis { level: *level, size: *size, stride: own.strides[i] };
+        let axis =
+            |(i, (level, size)): (usize, &(u64, usize))| Axis { level: *level, size: *size, stride: own.strides[i] };
         let batch: Box<[Axis]> = lead.iter().enumerate().map(axis).collect();
         let layout = Layout {
             shape: own.shape[lead.len()..].into(),
