@@ -99,7 +99,7 @@ pub fn one_hot(x: &Tensor, classes: i64) -> Result<Tensor> {
     if x.dtype() != DType::I64 {
         return Err(Error::dtype(format!("classes are {}", x.dtype())).with_op("one_hot").with_expected("int64"));
     }
-    let values = x.to_host()?.to_i64();
+    let values = if classes < 0 { x.to_host()? } else { x.peek()? }.to_i64();
     let least = values.iter().copied().min().unwrap_or(0);
     let most = values.iter().copied().max();
     if least < 0 {
