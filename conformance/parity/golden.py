@@ -22,7 +22,9 @@ from conformance.parity.translate import Missing, path
 from conformance.parity.worker import Sample, attempt
 
 # Samples of each dtype, and the most elements that a call may touch.
-SAMPLES = {"float32": 4, "int64": 1, "bool": 1, "bfloat16": 1}
+SAMPLES = {"float32": 4, "float64": 2, "int64": 2, "bool": 2, "bfloat16": 1}
+# Samples that are looked at: those with arguments of another look are taken first.
+LOOKED_AT = 60
 ELEMENTS = 120
 LIMIT = 2_000_000
 
@@ -91,6 +93,30 @@ def gradients(outcome: Outcome) -> Any:
     return encode([places, seeds, outcome.derivatives[0]])
 
 
+def look(given: Any) -> str:
+    """What a sample shows of an operator: the kinds of its arguments, without their values."""
+
+    def kind(value: Any) -> str:
+        if isinstance(value, torch.Tensor):
+            return f"{value.dim()}{'e' * (value.numel() == 0)}"
+        if isinstance(value, list | tuple):
+            return f"({','.join(map(kind, value))})"
+        return str(value) if isinstance(value, bool | str) or value is None else type(value).__name__
+
+    return f"{kind(given.input)}{kind(given.args)}{sorted((key, kind(item)) for key, item in given.kwargs.items())}"
+
+
+def spread(samples: list[Any]) -> list[tuple[int, Any]]:
+    """The samples with their positions, one of each look first."""
+    seen: set[str] = set()
+    first, rest = [], []
+    for index, given in enumerate(samples):
+        shown = look(given)
+        (rest if shown in seen else first).append((index, given))
+        seen.add(shown)
+    return first + rest
+
+
 def work(op: Any, where: str, skip: pool.Skip, stream: TextIO) -> None:
     warnings.simplefilter("ignore")
     for name, count in SAMPLES.items():
@@ -98,7 +124,7 @@ def work(op: Any, where: str, skip: pool.Skip, stream: TextIO) -> None:
         if not op.supports_dtype(dtype, "cpu"):
             continue
         found = 0
-        for index, given in enumerate(database.samples(op, dtype, 12)):
+        for index, given in spread(list(database.samples(op, dtype, LOOKED_AT))):
             if found == count or (name, index) in skip:
                 continue
             stream.write(json.dumps({"begin": [name, index]}) + "\n")

@@ -80,23 +80,41 @@ def function(path):
     return functools.reduce(getattr, path.split("."), lp)
 
 
+def check(row):
+    """Raises AssertionError where a call does not give its golden result and gradients."""
+    path, _, arguments, named, result, gradients, absolute, relative = row
+    leaves = []
+    given = decode(arguments, leaves)
+    keywords = {key: decode(item, leaves) for key, item in named.items()}
+    got = function(path)(*given, **keywords)
+    same(decode(result, []), got, (absolute, relative))
+    assert len(leaves) == len(gradients[2]) if gradients else True
+    if gradients is not None:
+        places, cotangents, wanted = (decode(item, []) for item in gradients)
+        made = [got] if isinstance(got, lp.Tensor) else [got[at] for at in places]
+        found = lp.autograd.grad(made, leaves, grad_outputs=cotangents, allow_unused=True)
+        for a, b in zip(wanted, found, strict=True):
+            if a is not None or b is not None:
+                zero = lp.zeros_like(b if a is None else a)
+                same(zero if a is None else a, zero if b is None else b, (absolute, relative))
+
+
 @pytest.mark.parametrize("path", BY_FUNCTION)
 def test_golden_calls(path):
-    for _, _, arguments, named, result, gradients, absolute, relative in BY_FUNCTION[path]:
-        leaves = []
-        given = decode(arguments, leaves)
-        keywords = {key: decode(item, leaves) for key, item in named.items()}
-        got = function(path)(*given, **keywords)
-        same(decode(result, []), got, (absolute, relative))
-        assert len(leaves) == len(gradients[2]) if gradients else True
-        if gradients is not None:
-            places, cotangents, wanted = (decode(item, []) for item in gradients)
-            made = [got] if isinstance(got, lp.Tensor) else [got[at] for at in places]
-            found = lp.autograd.grad(made, leaves, grad_outputs=cotangents, allow_unused=True)
-            for a, b in zip(wanted, found, strict=True):
-                if a is not None or b is not None:
-                    zero = lp.zeros_like(b if a is None else a)
-                    same(zero if a is None else a, zero if b is None else b, (absolute, relative))
+    for row in BY_FUNCTION[path]:
+        check(row)
+
+
+@pytest.mark.parametrize("part", [4, 5])
+def test_a_damaged_golden_is_seen(part):
+    row = next(row for row in BY_FUNCTION["mul"] if row[1] == "float32" and row[5] and "tensor" in row[4])
+    damaged = json.loads(json.dumps(row))
+    value = damaged[4] if part == 4 else damaged[5][2][0]
+    text = value["tensor"][2]
+    value["tensor"][2] = f"{text[:6]}{'41' if text[6:8] == '40' else '40'}{text[8:]}"
+    check(row)
+    with pytest.raises(AssertionError):
+        check(damaged)
 
 
 def test_a_wrong_value_is_seen():

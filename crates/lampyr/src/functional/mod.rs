@@ -44,6 +44,7 @@ mod slopes;
 mod special;
 mod statistics;
 mod support;
+mod tricubic;
 mod unary;
 mod views;
 

@@ -111,6 +111,11 @@ pub fn interpolate(x: &Tensor, options: Interpolation) -> Result<Tensor> {
 /// Elements of `x` `[N, C, ..]` at the points `grid` `[N, .., D]`, whose coordinates run from -1 to 1.
 pub fn grid_sample(x: &Tensor, grid: &Tensor, mode: &str, padding_mode: &str, align_corners: bool) -> Result<Tensor> {
     floats(x, "grid_sample")?;
+    if mode == "bicubic" && x.rank() == 5 {
+        return super::support::once(&[x, grid], |t| {
+            super::tricubic::sample_volume(t[0], t[1], padding_mode, align_corners)
+        });
+    }
     let mode = match mode {
         "bilinear" => "linear",
         "nearest" => "nearest",
@@ -118,7 +123,7 @@ pub fn grid_sample(x: &Tensor, grid: &Tensor, mode: &str, padding_mode: &str, al
         other => {
             return Err(Error::value(format!("mode is `{other}`"))
                 .with_op("grid_sample")
-                .with_expected("bilinear, nearest, or bicubic for images"));
+                .with_expected("bilinear, nearest or bicubic"));
         }
     };
     let op = op::GridSample { mode: mode.to_string(), padding_mode: padding_mode.to_string(), align_corners };
