@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from curve import Bar, write_svg
 
 ROOT = Path(__file__).resolve().parents[2]
-TEXTS = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/ops.md"]
+TEXTS = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"]
 
 
 class Chars(nn.Module):

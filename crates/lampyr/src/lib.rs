@@ -46,3 +46,8 @@ pub use model::{Memory, Model, Port};
 pub use recording::{Input, record_graph};
 pub use start::{init, reset_peak_memory};
 pub use user::{make_op, register_op};
+
+/// Compiles and runs the programs of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;

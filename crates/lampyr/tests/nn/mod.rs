@@ -1,5 +1,6 @@
 //! Modules, optimisers and trainings.
 
+mod examples;
 mod goldens;
 mod layers;
 mod modules;
