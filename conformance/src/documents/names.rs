@@ -75,11 +75,18 @@ fn imports(body: &str) -> String {
         true => String::new(),
         false => format!("from {module} import {}\n", names.join(", ")),
     };
-    let aliases: Vec<_> = [("_bool", "bool"), ("_int", "int"), ("_float", "float"), ("_device", "str | lampyr.device")]
-        .iter()
-        .filter(|(name, _)| !used(&[name]).is_empty())
-        .map(|(name, ty)| format!("{name}: TypeAlias = {ty}\n"))
-        .collect();
+    let aliases: Vec<_> = [
+        ("_bool", "bool"),
+        ("_int", "int"),
+        ("_float", "float"),
+        ("_device", "str | lampyr.device"),
+        ("_layout", "lampyr.layout"),
+        ("_memory_format", "lampyr.memory_format"),
+    ]
+    .iter()
+    .filter(|(name, _)| !used(&[name]).is_empty())
+    .map(|(name, ty)| format!("{name}: TypeAlias = {ty}\n"))
+    .collect();
     let mut typing = used(&["Any", "Self"]);
     if !aliases.is_empty() {
         typing.push("TypeAlias".to_string());
@@ -90,7 +97,7 @@ fn imports(body: &str) -> String {
         if aliases.concat().contains("lampyr.") || body.contains("lampyr.dtype") { "import lampyr\n" } else { "" };
     let own = whole.to_string()
         + &from("lampyr", used(&["return_types"]))
-        + &from("lampyr._lampyr", used(&["DType", "Number", "Operand", "Tensor"]));
+        + &from("lampyr._lampyr", used(&["DType", "Generator", "Number", "Operand", "Tensor", "UntypedStorage"]));
     let parts: Vec<_> = [standard, own, aliases.concat()].into_iter().filter(|p| !p.is_empty()).collect();
     parts.iter().map(|p| format!("{p}\n")).collect()
 }
