@@ -28,7 +28,7 @@ from lampyr.autograd.mode import (
 )
 
 if TYPE_CHECKING:
-    from lampyr.autograd import function, functional, graph, profiler
+    from lampyr.autograd import forward_ad, function, functional, graph, profiler
     from lampyr.autograd.checkpoint_ import checkpoint, checkpoint_sequential
     from lampyr.autograd.functional import hessian, hvp, jacobian, jvp, vhp, vjp
     from lampyr.autograd.gradcheck_ import GradcheckError, gradcheck, gradgradcheck
@@ -43,6 +43,7 @@ __all__ = [
     "checkpoint_sequential",
     "detect_anomaly",
     "enable_grad",
+    "forward_ad",
     "function",
     "functional",
     "grad",
@@ -83,7 +84,7 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("function", "functional", "graph", "profiler"):
+    if name in ("forward_ad", "function", "functional", "graph", "profiler"):
         return import_module(f"lampyr.autograd.{name}")
     if name in _LAZY:
         value = getattr(import_module(f"lampyr.autograd.{_LAZY[name]}"), name)

@@ -69,6 +69,7 @@ class Pushforward:
             _vmap_spread(zeros_like(y.detach())).requires_grad_() if y.requires_grad else None for y in outputs
         ]
         made = gradients(self._outputs, inputs, self._weights, create_graph=True)
+        self.is_zero = all(g is None for g in made)
         self._grads = [g if g is not None and g.requires_grad else None for g in made]
 
     def __call__(self, tangents: Sequence[Tensor], create_graph: bool) -> list[Tensor]:

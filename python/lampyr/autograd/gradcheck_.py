@@ -154,7 +154,7 @@ def gradgradcheck(
     given: list[Any] = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     if grad_outputs is None:
         outputs = [y for y in _outputs(func(*given)) if y.requires_grad]
-        seeds = [randn(*y.shape, dtype=y.dtype).requires_grad_() for y in outputs]
+        seeds = [randn(y.shape, dtype=y.dtype).requires_grad_() for y in outputs]
     else:
         seeds = [grad_outputs] if isinstance(grad_outputs, Tensor) else list(grad_outputs)
     count = len(given)
