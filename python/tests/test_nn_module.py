@@ -391,3 +391,10 @@ def test_attention_masks():
     assert each.shape == (2, 2, 4, 4)
     with pytest.raises(ValueError, match="is_causal"):
         layer(x, x, x, is_causal=True)
+
+
+def test_initial_values_follow_the_seed():
+    # Rust's layer has the same: crates/lampyr/tests/nn/modules.rs.
+    lp.manual_seed(3)
+    weight = nn.Linear(4, 3).weight.detach().numpy()
+    np.testing.assert_allclose(weight[0], [-0.0810132, 0.24627978, -0.11997104, 0.1344], atol=1e-6)

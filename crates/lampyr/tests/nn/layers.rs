@@ -105,6 +105,35 @@ fn losses() -> Result<()> {
 }
 
 #[test]
+fn layouts_of_recurrent_layers_agree() -> Result<()> {
+    lampyr::init();
+    let make = |first| LSTM::builder(4, 5).num_layers(2).dropout(0.5).batch_first(first).build();
+    let (mut steps_first, mut batch_first) = (make(false)?, make(true)?);
+    batch_first.load_state_dict(&steps_first.state_dict(), true)?;
+    let x = floats("layouts", &[3, 2, 4])?;
+    let first = |m: &LSTM| m.forward(&x)?.to_vec::<f32>();
+    assert_ne!(first(&steps_first)?, first(&steps_first)?, "dropout between the layers");
+    steps_first.eval();
+    batch_first.eval();
+    let wanted = steps_first.run(&x, None)?;
+    let turned = batch_first.run(&x.transpose(0, 1)?, None)?;
+    assert_eq!(turned.output.transpose(0, 1)?.to_vec::<f32>()?, wanted.output.to_vec::<f32>()?);
+    // The second sequence alone, its steps one by one with the states handed on.
+    let (mut states, mut last) = (None::<(Tensor, Tensor)>, Vec::new());
+    for step in 0..3 {
+        let at = x.select(1, 1)?.slice(0, step, step + 1, 1)?;
+        let made = steps_first.run(&at, states.as_ref().map(|(h, c)| (h, c)))?;
+        last = made.output.to_vec::<f32>()?;
+        states = Some((made.hidden, made.cell));
+    }
+    let wanted = wanted.output.select(0, 2)?.select(0, 1)?.to_vec::<f32>()?;
+    assert!(last.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-6), "{last:?} {wanted:?}");
+    let states = Some((&x, &x));
+    assert!(steps_first.run(&x, states).is_err_and(|e| e.to_string().contains("[2, 2, 5]")));
+    Ok(())
+}
+
+#[test]
 fn causal_attention_is_attention_with_the_causal_mask() -> Result<()> {
     lampyr::init();
     let attention = MultiheadAttention::builder(8, 2).batch_first(true).build()?;

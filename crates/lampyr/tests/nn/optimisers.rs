@@ -130,3 +130,18 @@ fn groups_have_options_of_their_own() -> Result<()> {
     assert!(Adam::new(vec![a], f64::NAN).is_err());
     Ok(())
 }
+
+#[test]
+fn gradients_are_scaled_to_a_norm() -> Result<()> {
+    lampyr::init();
+    let (a, b, unused) = (parameter("a", &[1])?, parameter("b", &[1])?, parameter("c", &[1])?);
+    a.set_grad(Some(Tensor::from_slice(&[3.0f32], &[1])?));
+    b.set_grad(Some(Tensor::from_slice(&[-4.0f32], &[1])?));
+    let all = [a.clone(), b.clone(), unused];
+    let read = |t: &Tensor| t.grad().map_or(Ok(f64::NAN), |g| g.item());
+    assert_eq!(lampyr::nn::clip_grad_norm_(&all, 10.0)?, 5.0);
+    assert_eq!((read(&a)?, read(&b)?), (3.0, -4.0));
+    assert_eq!(lampyr::nn::clip_grad_norm_(&all, 1.0)?, 5.0);
+    assert!((read(&a)? - 0.6).abs() < 1e-5 && (read(&b)? + 0.8).abs() < 1e-5);
+    Ok(())
+}
