@@ -78,6 +78,11 @@ def eval(*tensors: Tensor) -> None:
     """Does nothing: tensors are computed when they are made."""
 
 
+def resize_as_(input: Tensor, the_template: Tensor, *, memory_format: Any = None) -> Tensor:
+    """The tensor itself, with the sizes of another."""
+    return input.resize_as_(the_template, memory_format=memory_format)
+
+
 def to_dlpack(tensor: Tensor) -> Any:
     """A DLPack capsule of the tensor's memory."""
     return tensor.__dlpack__()

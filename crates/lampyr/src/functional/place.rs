@@ -114,6 +114,9 @@ pub fn scatter_reduce(
         };
         scatter(x, dim, at, Operand::Tensor(&start.expand(with_axis(at)?.shape())?), "")?
     };
+    if reduce == "prod" && values.dtype().is_float() && values.requires_grad() && lampyr_runtime::is_grad_enabled() {
+        return products(&base, dim, at, values);
+    }
     if reduce != "mean" {
         return scatter(&base, dim, at, Operand::Tensor(values), reduce);
     }
@@ -127,6 +130,19 @@ pub fn scatter_reduce(
     let count = scatter(&own, dim, at, Operand::Tensor(&ones.expand(with_axis(at)?.shape())?), "sum")?;
     let count = one(&op::Maximum, &[&count, &ones])?;
     if x.dtype().is_float() { sum.div(&count) } else { floor_quotient(&sum, &count) }
+}
+
+/// Products of the elements that meet, with the derivatives of those that are zero: a single one is multiplied by the
+/// others, several leave nothing.
+fn products(x: &Tensor, dim: i64, at: &Tensor, values: &Tensor) -> Result<Tensor> {
+    let one_or = |t: &Tensor, zero: &Tensor| one(&op::Where, &[zero, &constant(1.0, t)?, t]);
+    let only = |t: &Tensor, zero: &Tensor| one(&op::Where, &[zero, t, &constant(0.0, t)?]);
+    let (own, given) = (x.detach().equal(0i64)?, values.detach().equal(0i64)?);
+    let rest = scatter(&one_or(x, &own)?, dim, at, Operand::Tensor(&one_or(values, &given)?), "prod")?;
+    let count = scatter(&own.to_dtype(x.dtype())?, dim, at, Operand::Tensor(&given.to_dtype(x.dtype())?), "sum")?;
+    let single = scatter(&only(x, &own)?, dim, at, Operand::Tensor(&only(values, &given)?), "sum")?;
+    let met = one(&op::Where, &[&count.equal(1i64)?, &rest.mul(&single)?, &constant(0.0, &rest)?])?;
+    one(&op::Where, &[&count.equal(0i64)?, &rest, &met])
 }
 
 /// `x / y` of integers, rounded down.
