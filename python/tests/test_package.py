@@ -1,7 +1,10 @@
+import json
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
 
 import lampyr as lp
 
@@ -69,18 +72,63 @@ reveal: lp.Tensor = twice(w)
 """
 
 
-def test_a_typed_example_passes_mypy(tmp_path):
-    example = tmp_path / "example.py"
-    example.write_text(TYPED)
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = [ROOT / "examples/digits/train.py", ROOT / "examples/chars/train.py"]
+
+
+def type_paths():
+    """Where checkers look for lampyr when it is not installed but imported from the tree."""
+    home = Path(lp.__file__).resolve().parents[1]
+    return [ROOT / "examples"] + ([] if "site-packages" in home.parts else [home])
+
+
+def mypy(tmp_path, *arguments):
     made = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(example)],
+        [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env={"PATH": ""},
+        env={"PATH": "", "MYPYPATH": ":".join(map(str, type_paths()))},
         check=False,
     )
-    assert made.returncode == 0, made.stdout + made.stderr
+    return made.returncode, made.stdout + made.stderr
+
+
+def test_a_typed_example_passes_mypy(tmp_path):
+    example = tmp_path / "example.py"
+    example.write_text(TYPED)
+    code, text = mypy(tmp_path, "--strict", "--follow-imports=silent", example)
+    assert code == 0, text
+    example.write_text(TYPED + "wrong: int = lp.relu(w)\n")
+    code, text = mypy(tmp_path, "--strict", "--follow-imports=silent", example)
+    assert code == 1 and "expression has type" in text, text
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.parent.name)
+def test_the_examples_pass_mypy(tmp_path, example):
+    options = ["--ignore-missing-imports", "--follow-imports=silent", "--check-untyped-defs"]
+    code, text = mypy(tmp_path, *options, example)
+    assert code == 0, text
+
+
+def test_the_examples_pass_pyright(tmp_path):
+    pytest.importorskip("basedpyright")
+    typed = tmp_path / "typed.py"
+    typed.write_text(TYPED)
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text("import lampyr as lp\nwrong: int = lp.relu(lp.ones(2))\n")
+    settings = {
+        "include": [str(typed), str(wrong), *(str(e.parent) for e in EXAMPLES)],
+        "extraPaths": [str(p) for p in type_paths()],
+        "typeCheckingMode": "standard",
+        "reportMissingImports": False,
+        "reportMissingModuleSource": False,
+    }
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
+    command = [sys.executable, "-m", "basedpyright", "--outputjson", "-p", str(tmp_path / "pyrightconfig.json")]
+    made = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    found = [d for d in json.loads(made.stdout)["generalDiagnostics"] if d["severity"] == "error"]
+    assert [Path(d["file"]).name for d in found] == ["wrong.py"], found
 
 
 def test_the_stub_knows_what_the_module_has():

@@ -149,7 +149,7 @@ pub fn cov(x: &Tensor, correction: i64, counts: Option<&Tensor>, weights: Option
     let rows = if x.rank() == 2 { x.clone() } else { x.reshape(&[1, -1])? };
     for (w, fractions) in [(counts, false), (weights, true)] {
         let Some(w) = w else { continue };
-        if w.detach().to_host()?.to_f64().iter().any(|v| *v < 0.0) {
+        if w.peek()?.to_f64().iter().any(|v| *v < 0.0) {
             return Err(Error::value("a weight is negative").with_expected("weights from 0 on"));
         }
         if w.rank() > 1 || w.len() as i64 != n || w.dtype().is_float() != fractions || w.dtype() == DType::Bool {
