@@ -481,7 +481,7 @@ pub(super) const NAMES: &[Entry] = &[
         give(linear(a.tensor(0)?, a.tensor(1)?, a.tensor_or_none(2)?))
     })
     .cost(64.0),
-    name("bilinear(Tensor input1, Tensor input2, Tensor weight, Tensor? bias=None) -> Tensor", FUNCTIONAL, "`input1 weight input2 + bias`", |a| {
+    name("bilinear(Tensor input1, Tensor input2, Tensor weight, Tensor? bias=None) -> Tensor", TOP | FUNCTIONAL, "`input1 weight input2 + bias`", |a| {
         give(bilinear(a.tensor(0)?, a.tensor(1)?, a.tensor(2)?, a.tensor_or_none(3)?))
     })
     .cost(64.0),
