@@ -102,6 +102,12 @@ pub fn backend(device: Device) -> Result<Arc<dyn Backend>> {
     }
 }
 
+/// The CPU of this process, once it is registered.
+#[inline]
+pub fn host() -> Option<&'static dyn Backend> {
+    CPU.get().map(|cpu| &**cpu)
+}
+
 fn look_up(device: Device) -> Result<Arc<dyn Backend>> {
     let all = BACKENDS.read().unwrap_or_else(PoisonError::into_inner);
     all.iter().find(|b| b.device() == device).cloned().ok_or_else(|| {

@@ -1,8 +1,8 @@
 use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use lampyr_base::{Error, Result, Shape};
+use lampyr_base::{DType, Error, Result, Shape};
 use lampyr_ir::{Op, OpId};
 use smallvec::SmallVec;
 
@@ -110,8 +110,22 @@ pub trait Kernel: Send + Sync {
         false
     }
 
+    /// The function of an elementwise `op` over operands of type `dtype`, where a call needs nothing else.
+    fn direct(&self, _op: &dyn Op, _dtype: DType) -> Option<&'static dyn Direct> {
+        None
+    }
+
     /// Runs it.
     fn launch(&self, launch: &Launch) -> Result<()>;
+}
+
+/// A function of dense operands of one shape and one dtype, looked up once and called without a [`Launch`].
+pub trait Direct: Send + Sync {
+    /// Element type of the output.
+    fn output(&self) -> DType;
+
+    /// Writes the function of `inputs` to `output`. False, with nothing done, when the operands are not of that kind.
+    fn run(&self, inputs: &[Arg], output: &Arg) -> bool;
 }
 
 /// The kernels of one device, by op id; several per op, best first.
@@ -119,7 +133,11 @@ pub trait Kernel: Send + Sync {
 pub struct KernelTable {
     by_op: Vec<SmallVec<[&'static dyn Kernel; 2]>>,
     general: Vec<&'static dyn Kernel>,
+    direct: OnceLock<Box<[Slot]>>,
 }
+
+/// What is known of one op and dtype.
+type Slot = OnceLock<Option<&'static dyn Direct>>;
 
 impl KernelTable {
     /// No kernels.
@@ -145,6 +163,18 @@ impl KernelTable {
     #[inline]
     pub fn candidates(&self, op: OpId) -> impl Iterator<Item = &'static dyn Kernel> + '_ {
         self.by_op.get(op.0 as usize).into_iter().flatten().chain(&self.general).copied()
+    }
+
+    /// The direct function of the best kernel of a built-in op, if it has one.
+    #[inline]
+    pub fn direct(&self, op: &dyn Op, dtype: DType) -> Option<&'static dyn Direct> {
+        const TYPES: usize = DType::ALL.len();
+        let slots = self.direct.get_or_init(|| {
+            let count = lampyr_ops::registry::builtin().len() * TYPES;
+            (0..count).map(|_| Slot::new()).collect()
+        });
+        let slot = slots.get(op.id().0 as usize * TYPES + dtype as usize)?;
+        *slot.get_or_init(|| self.candidates(op.id()).next()?.direct(op, dtype))
     }
 
     /// Whether a kernel was added for `op` itself.

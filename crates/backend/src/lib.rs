@@ -8,8 +8,8 @@ pub mod reference;
 mod resolve;
 
 pub use arg::{Arg, ArgInfo};
-pub use device::{Backend, DeviceMemory, backend, backends, register};
-pub use kernel::{Accepts, Kernel, KernelTable, Launch, Packed};
+pub use device::{Backend, DeviceMemory, backend, host, backends, register};
+pub use kernel::{Accepts, Direct, Kernel, KernelTable, Launch, Packed};
 #[doc(hidden)]
 pub use lampyr_ir::Listed as __Listed;
 pub use resolve::{Choice, Reason, missing, resolve};

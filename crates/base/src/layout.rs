@@ -52,7 +52,7 @@ pub fn broadcast_shapes(a: &[usize], b: &[usize]) -> Result<Shape> {
 }
 
 /// Where the elements of a tensor lie in its storage: sizes, steps and offset, all in elements.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Layout {
     /// Sizes of the axes.
     pub shape: Shape,
@@ -60,6 +60,18 @@ pub struct Layout {
     pub strides: Strides,
     /// Storage index of the element at index zero.
     pub offset: usize,
+}
+
+impl Clone for Layout {
+    // `SmallVec::clone` goes element by element.
+    #[inline]
+    fn clone(&self) -> Layout {
+        Layout {
+            shape: Shape::from_slice(&self.shape),
+            strides: Strides::from_slice(&self.strides),
+            offset: self.offset,
+        }
+    }
 }
 
 impl Layout {

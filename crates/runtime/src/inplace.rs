@@ -136,15 +136,13 @@ impl Tensor {
         let (mut at, mut new) = (self.clone(), value.clone());
         loop {
             let Some(view) = at.autograd().view.clone() else { return Ok(result) };
+            let op = view.how.op(at.layout());
             let missing = || {
-                Error::autograd(format!(
-                    "the gradient of writing into a view made by `{}` is not known",
-                    view.op.name()
-                ))
+                Error::autograd(format!("the gradient of writing into a view made by `{}` is not known", op.name()))
                 .with_help("write into the base tensor by indexing, or clone() the view")
             };
             let mut b = EagerBuilder::on(self.device());
-            let var = view.op.unview(&mut b, &view.base.var(), &new.var()).ok_or_else(missing)??;
+            let var = op.unview(&mut b, &view.base.var(), &new.var()).ok_or_else(missing)??;
             new = Tensor::from_var(&var)?;
             result.push((view.base.clone(), new.edge()?));
             at = view.base.clone();

@@ -17,7 +17,7 @@ pub mod trace;
 mod update;
 
 pub use determinism::{Deterministic, deterministic, set_deterministic};
-pub use eager::{EagerBuilder, Sequence, Value, apply, apply_one};
+pub use eager::{Cut, EagerBuilder, Sequence, Value, apply, apply_one};
 pub use methods::Operand;
 pub use promote::{Scalar, default_dtype, promote_types, result_type, set_default_dtype};
 pub use recorder::{Named, check_readable, is_recording, record, refuse, unwatched};

@@ -1,10 +1,12 @@
 //! Tensor methods: PyTorch's names and promotion over the strict ops.
 
-use lampyr_base::{DType, Dim, Error, Result};
+use lampyr_base::{DType, Dim, Error, Result, Shape, num_elements};
 use lampyr_ir::Op;
 use lampyr_ops::build::*;
+use smallvec::SmallVec;
 
 pub(crate) use crate::eager::apply_one as one;
+use crate::eager::{Cut, How, view_as};
 use crate::promote::{Scalar, default_dtype, result_type};
 use crate::tensor::Tensor;
 
@@ -239,15 +241,38 @@ impl Tensor {
             1 => return Err(fail()),
             _ => 1,
         };
-        let sizes: Vec<usize> = shape.iter().map(|&d| if d < 0 { rest } else { d as usize }).collect();
+        let sizes: Shape = shape.iter().map(|&d| if d < 0 { rest } else { d as usize }).collect();
         if sizes.iter().product::<usize>() != self.len() {
             return Err(fail());
         }
-        one(&Reshape { shape: dims(&sizes) }, &[self])
+        self.reshape_to(&sizes)
+    }
+
+    /// The same elements under another shape of as many elements.
+    pub fn reshape_to(&self, shape: &[usize]) -> Result<Tensor> {
+        if num_elements(shape).is_ok_and(|n| n == self.len())
+            && let Some(layout) = self.layout().reshape(shape)
+        {
+            return view_as(self, layout, How::Reshape);
+        }
+        one(&Reshape { shape: dims(shape) }, &[self])
     }
 
     /// Axes reordered: axis `i` of the result is axis `order[i]`.
     pub fn permute(&self, order: &[i64]) -> Result<Tensor> {
+        let rank = self.rank();
+        let (mut axes, mut seen) = (SmallVec::<[usize; 8]>::new(), 0u64);
+        for &a in order {
+            let axis = if a < 0 { a + rank as i64 } else { a };
+            if (0..rank.min(64) as i64).contains(&axis) && seen >> axis & 1 == 0 {
+                seen |= 1 << axis;
+                axes.push(axis as usize);
+            }
+        }
+        if axes.len() == rank && order.len() == rank {
+            let how = How::Permute(axes.iter().map(|&a| a as u8).collect());
+            return view_as(self, self.layout().permute(&axes), how);
+        }
         one(&Transpose { perm: order.to_vec() }, &[self])
     }
 
@@ -255,22 +280,44 @@ impl Tensor {
     pub fn transpose(&self, first: i64, second: i64) -> Result<Tensor> {
         let a = lampyr_ops::common::axis(first, self.rank())?;
         let b = lampyr_ops::common::axis(second, self.rank())?;
-        let mut order: Vec<i64> = (0..self.rank() as i64).collect();
+        let mut order: SmallVec<[i64; 8]> = (0..self.rank() as i64).collect();
         order.swap(a, b);
         self.permute(&order)
     }
 
     /// A broadcast view.
     pub fn expand(&self, shape: &[usize]) -> Result<Tensor> {
-        lampyr_base::num_elements(shape)?;
+        num_elements(shape)?;
+        if let Ok(layout) = self.layout().broadcast_to(shape) {
+            return view_as(self, layout, How::Expand);
+        }
         one(&Expand { shape: dims(shape) }, &[self])
     }
 
     /// Elements `start..end` by `step` of one axis, as a view; bounds are clamped as Python clamps them.
     pub fn slice(&self, axis: i64, start: i64, end: i64, step: i64) -> Result<Tensor> {
+        if let Ok(axis) = lampyr_ops::common::axis(axis, self.rank())
+            && let (Ok(start), Ok(end), Ok(step)) = (start.try_into(), end.try_into(), step.try_into())
+            && let Some(made) = self.cut(&[Cut { axis, start, end, step }])
+        {
+            return made;
+        }
         let op =
             Slice { axes: vec![axis], starts: vec![Dim::Known(start)], ends: vec![Dim::Known(end)], steps: vec![step] };
         one(&op, &[self])
+    }
+
+    /// Some elements of some axes, as a view; `None` when a cut does not fit.
+    pub fn cut(&self, cuts: &[Cut]) -> Option<Result<Tensor>> {
+        let mut layout = self.layout().clone();
+        for c in cuts {
+            let size = *layout.shape.get(c.axis)?;
+            if c.start > c.end || c.end > size || c.step == 0 {
+                return None;
+            }
+            layout = layout.slice(c.axis, c.start, isize::try_from(c.step).ok()?, (c.end - c.start).div_ceil(c.step));
+        }
+        Some(view_as(self, layout, How::Cut(SmallVec::from_slice(cuts))))
     }
 
     /// The slice at `index` of one axis, which goes away; a view.
@@ -287,9 +334,9 @@ impl Tensor {
         }
         let start = if index < 0 { index + size } else { index };
         let row = self.slice(a as i64, start, start + 1, 1)?;
-        let mut shape: Vec<i64> = row.shape().iter().map(|&d| d as i64).collect();
+        let mut shape = row.layout().shape.clone();
         shape.remove(a);
-        row.reshape(&shape)
+        row.reshape_to(&shape)
     }
 
     /// Tensors of one dtype joined along `axis`, after promotion.

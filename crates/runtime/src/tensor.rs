@@ -1,19 +1,21 @@
 use std::any::Any;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lampyr_backend::{Arg, Backend, DeviceMemory, backend, reference};
 use lampyr_base::{DType, Device, Element, Error, Layout, Result};
-use lampyr_ir::{Fact, HostTensor, OpRef, TensorFact, Var};
+use lampyr_ir::{Fact, HostTensor, TensorFact, Var};
 
 use crate::batch::Axis;
+use crate::eager::How;
 use crate::storage::Storage;
 use crate::tape::{Chained, Edge, GradCell, release};
 
 /// How a view came from its base; kept so that a change in place can be carried to the base's history.
 pub(crate) struct ViewOf {
     pub base: Tensor,
-    pub op: OpRef,
+    pub how: How,
 }
 
 #[derive(Default)]
@@ -38,6 +40,8 @@ pub(crate) struct Inner {
     pub dtype: DType,
     /// Hidden axes, by level; `None` without any.
     pub batch: Option<Box<[Axis]>>,
+    /// Whether `autograd` may differ from its default; spares most tensors the lock.
+    touched: AtomicBool,
     autograd: Mutex<Autograd>,
 }
 
@@ -51,13 +55,39 @@ impl Tensor {
         Tensor::over_batch(storage, layout, dtype, None)
     }
 
+    #[inline]
     pub(crate) fn over_batch(
         storage: Arc<Storage>,
         layout: Layout,
         dtype: DType,
         batch: Option<Box<[Axis]>>,
     ) -> Tensor {
-        Tensor(Arc::new(Inner { storage, layout, dtype, batch, autograd: Mutex::new(Autograd::default()) }))
+        Tensor(Arc::new(Inner {
+            storage,
+            layout,
+            dtype,
+            batch,
+            touched: AtomicBool::new(false),
+            autograd: Mutex::new(Autograd::default()),
+        }))
+    }
+
+    /// A view of a tensor without hidden axes.
+    pub(crate) fn view_of(base: &Tensor, layout: Layout, how: How) -> Tensor {
+        let autograd = Autograd {
+            base_generation: if base.untouched() { 0 } else { base.autograd().generation },
+            seen: base.storage().rebased(),
+            view: Some(Arc::new(ViewOf { base: base.clone(), how })),
+            ..Autograd::default()
+        };
+        Tensor(Arc::new(Inner {
+            storage: base.storage().clone(),
+            layout,
+            dtype: base.dtype(),
+            batch: None,
+            touched: AtomicBool::new(true),
+            autograd: Mutex::new(autograd),
+        }))
     }
 
     /// A tensor over `memory`, whose element at index zero lies `layout.offset` elements after byte `base`.
@@ -238,7 +268,14 @@ impl Tensor {
         Fact::Tensor(TensorFact::fixed(self.dtype(), self.shape()))
     }
 
+    /// Whether the gradient tape knows nothing of this tensor.
+    #[inline]
+    pub(crate) fn untouched(&self) -> bool {
+        !self.0.touched.load(Ordering::Acquire)
+    }
+
     pub(crate) fn autograd(&self) -> MutexGuard<'_, Autograd> {
+        self.0.touched.store(true, Ordering::Release);
         self.0.autograd.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

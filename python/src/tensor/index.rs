@@ -2,6 +2,7 @@
 
 use lampyr::functional::{self as f, Index};
 use lampyr::{DType, Error, Scalar};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyEllipsis, PyInt, PyList, PySlice, PyTuple};
 use smallvec::SmallVec;
@@ -38,6 +39,12 @@ fn item(ob: &Ob<'_>) -> Result<Index> {
         return Ok(Index::At(ob.extract().map_err(|_| Error::index(format!("index {ob} does not fit in 64 bits")))?));
     }
     if let Ok(slice) = ob.cast::<PySlice>() {
+        let (mut start, mut stop, mut step) = (0, 0, 0);
+        // SAFETY: it is a slice object.
+        if unsafe { ffi::PySlice_Unpack(slice.as_ptr(), &mut start, &mut stop, &mut step) } == 0 {
+            return Ok(Index::Slice(Some(start as i64), Some(stop as i64), step as i64));
+        }
+        drop(PyErr::take(ob.py()));
         let py = ob.py();
         let get = |name| whole(&slice.getattr(name)?);
         let step = get(pyo3::intern!(py, "step"))?.unwrap_or(1);

@@ -1,6 +1,6 @@
 //! All elementwise ops, fused chains included, by the tile interpreter.
 
-use lampyr_backend::{Accepts, Arg, ArgInfo, Kernel, Launch};
+use lampyr_backend::{Accepts, Arg, ArgInfo, Direct, Kernel, Launch};
 use lampyr_base::pool::ThreadPool;
 use lampyr_base::{DType, Error, Layout, Result};
 use lampyr_ir::scalar::{Instr, ScalarExpr};
@@ -52,10 +52,48 @@ impl Kernel for ElementwiseKernel {
         }
         let dtypes: SmallVec<[DType; 4]> = launch.inputs.iter().map(|a| a.dtype).collect();
         let expr = launch.op.scalar(&dtypes).ok_or_else(|| Error::internal("an elementwise op without expression"))?;
-        match single(&expr, Prims::of(tier), launch) {
-            Some(done) => done,
-            None => general(launch, &expr, tier),
+        if let [Some(output)] = launch.outputs
+            && let Some(prim) = primitive(&expr, Prims::of(tier))
+            && single(prim, launch.inputs, output).is_some()
+        {
+            return Ok(());
         }
+        general(launch, &expr, tier)
+    }
+
+    fn direct(&self, op: &dyn Op, dtype: DType) -> Option<&'static dyn Direct> {
+        let entry = lampyr_ops::registry::builtin().get(op.id().0 as usize)?;
+        let arity = op.arity();
+        let plain = op.class() == Class::Elementwise && entry.attrs.is_empty() && entry.dtypes.contains(&dtype);
+        if !plain || arity.min != arity.max || arity.max > 3 {
+            return None;
+        }
+        let expr = op.scalar(&[dtype; 3][..arity.max])?;
+        let prim = primitive(&expr, Prims::of(Tier::current()))?;
+        // One for each op and dtype, for as long as the process lives.
+        Some(Box::leak(Box::new(Primitive { prim, inputs: arity.max, dtype, output: expr.outputs.first()?.1 })))
+    }
+}
+
+/// An op that is one primitive.
+struct Primitive {
+    prim: Prim,
+    inputs: usize,
+    dtype: DType,
+    output: DType,
+}
+
+impl Direct for Primitive {
+    fn output(&self) -> DType {
+        self.output
+    }
+
+    fn run(&self, inputs: &[Arg], output: &Arg) -> bool {
+        inputs.len() == self.inputs
+            && inputs.iter().all(|a| a.dtype == self.dtype && a.in_bounds())
+            && output.dtype == self.output
+            && output.in_bounds()
+            && single(self.prim, inputs, output).is_some()
     }
 }
 
@@ -156,16 +194,14 @@ fn dense(a: &Arg) -> Option<*mut u8> {
 
 /// Runs one primitive on dense operands without interpretation; `None` when this call is not of that kind.
 #[inline]
-fn single(expr: &ScalarExpr, prims: &Prims, launch: &Launch) -> Option<Result<()>> {
-    let [Some(output)] = launch.outputs else { return None };
-    let prim = primitive(expr, prims)?;
+fn single(prim: Prim, inputs: &[Arg], output: &Arg) -> Option<()> {
     let to = dense(output)?;
     let n = output.layout.len();
     let size = output.dtype.size();
     let end = to as usize + n * size;
     let mut from = [Shared(to); 3];
     let mut sizes = [0; 3];
-    for ((slot, bytes), input) in from.iter_mut().zip(&mut sizes).zip(launch.inputs) {
+    for ((slot, bytes), input) in from.iter_mut().zip(&mut sizes).zip(inputs) {
         let p = dense(input)?;
         *bytes = input.dtype.size();
         let apart = p as usize + n * *bytes <= to as usize || end <= p as usize;
@@ -187,5 +223,5 @@ fn single(expr: &ScalarExpr, prims: &Prims, launch: &Launch) -> Option<Result<()
     } else {
         ThreadPool::global().parallel_ranges(n, grain, |r| run(r.start, r.len()));
     }
-    Some(Ok(()))
+    Some(())
 }

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use lampyr_base::{DType, Device, Dim, Error, Result, broadcast_shapes, num_elements};
+use lampyr_base::{DType, Device, Error, Result, Shape, broadcast_shapes, num_elements};
 use lampyr_ir::{HostTensor, Numbers};
 use lampyr_ops::build as op;
-use lampyr_runtime::{Tensor, check_readable, is_grad_enabled};
+use lampyr_runtime::{Cut, Tensor, check_readable, is_grad_enabled};
+use smallvec::SmallVec;
 
 use super::operand::{Operand, one};
 use super::shape::reshape_to;
@@ -33,9 +34,9 @@ fn is_mask(t: &Tensor) -> bool {
 }
 
 struct Plan {
-    cut: op::Slice,
+    cuts: SmallVec<[Cut; 4]>,
     /// Shape after the cut, without the axes of single positions and with new ones.
-    shape: Vec<usize>,
+    shape: Shape,
     /// Position tensors: axis in `shape` and the positions, row-major, already checked.
     picks: Vec<(usize, Positions)>,
 }
@@ -65,8 +66,7 @@ fn plan(x: &Tensor, items: &[Index]) -> Result<Plan> {
     if items.iter().filter(|i| matches!(i, Index::Ellipsis)).count() > 1 {
         return Err(Error::index("an index may hold one ellipsis (`...`)"));
     }
-    let mut cut = op::Slice { axes: vec![], starts: vec![], ends: vec![], steps: vec![] };
-    let (mut shape, mut picks, mut axis) = (Vec::new(), Vec::new(), 0);
+    let (mut cuts, mut shape, mut picks, mut axis) = (SmallVec::new(), Shape::new(), Vec::new(), 0);
     for item in items {
         match item {
             Index::Ellipsis => {
@@ -81,15 +81,15 @@ fn plan(x: &Tensor, items: &[Index]) -> Result<Plan> {
                 picks.push((shape.len() - 1, Positions { shape: vec![at.len()], at, kept: None }));
             }
             Index::At(i) => {
-                let at = position(*i, x.shape()[axis], axis)? as i64;
-                push(&mut cut, axis, at, at + 1, 1);
+                let start = position(*i, x.shape()[axis], axis)?;
+                cuts.push(Cut { axis, start, end: start + 1, step: 1 });
                 axis += 1;
             }
             Index::Slice(start, stop, step) => {
                 let n = x.shape()[axis];
-                let (from, to, count) = bounds(*start, *stop, *step, n)?;
-                if (from, to, *step) != (0, n as i64, 1) {
-                    push(&mut cut, axis, from, to, *step);
+                let (cut, count) = bounds(*start, *stop, *step, n, axis)?;
+                if (cut.start, cut.end, cut.step) != (0, n, 1) {
+                    cuts.push(cut);
                 }
                 shape.push(count);
                 axis += 1;
@@ -104,14 +104,7 @@ fn plan(x: &Tensor, items: &[Index]) -> Result<Plan> {
         }
     }
     shape.extend_from_slice(&x.shape()[axis..]);
-    Ok(Plan { cut, shape, picks })
-}
-
-fn push(cut: &mut op::Slice, axis: usize, start: i64, end: i64, step: i64) {
-    cut.axes.push(axis as i64);
-    cut.starts.push(Dim::Known(start));
-    cut.ends.push(Dim::Known(end));
-    cut.steps.push(step);
+    Ok(Plan { cuts, shape, picks })
 }
 
 fn position(i: i64, n: usize, axis: usize) -> Result<usize> {
@@ -123,8 +116,8 @@ fn position(i: i64, n: usize, axis: usize) -> Result<usize> {
     })
 }
 
-/// Start and stop, and how many elements are between them.
-fn bounds(start: Option<i64>, stop: Option<i64>, step: i64, n: usize) -> Result<(i64, i64, usize)> {
+/// What to cut out, and how many elements that leaves.
+fn bounds(start: Option<i64>, stop: Option<i64>, step: i64, n: usize, axis: usize) -> Result<(Cut, usize)> {
     if step <= 0 {
         return Err(Error::value(format!("a slice with the step {step}"))
             .with_expected("a step greater than zero")
@@ -133,8 +126,9 @@ fn bounds(start: Option<i64>, stop: Option<i64>, step: i64, n: usize) -> Result<
     let size = n as i64;
     let clamp = |v: i64| (if v < 0 { v.saturating_add(size) } else { v }).clamp(0, size);
     let (from, to) = (start.map_or(0, clamp), stop.map_or(size, clamp));
-    let count = (to - from).max(0).unsigned_abs().div_ceil(step.unsigned_abs()) as usize;
-    Ok(if count == 0 { (0, 0, 0) } else { (from, to, count) })
+    let (from, to) = if to > from { (from as usize, to as usize) } else { (0, 0) };
+    let step = step as usize;
+    Ok((Cut { axis, start: from, end: to, step }, (to - from).div_ceil(step)))
 }
 
 fn positions(t: &Tensor, shape: &[usize], axis: usize) -> Result<Vec<Positions>> {
@@ -212,10 +206,10 @@ fn join(shape: &[usize], picks: &[(usize, Positions)], device: Device) -> Result
 
 fn cut_view(x: &Tensor, plan: &Plan) -> Result<Tensor> {
     let mut view = x.clone();
-    if !plan.cut.axes.is_empty() {
-        view = one(&plan.cut, &[&view])?;
+    if !plan.cuts.is_empty() {
+        view = view.cut(&plan.cuts).ok_or_else(|| Error::internal("a slice beyond its axis"))??;
     }
-    if view.shape() != plan.shape {
+    if view.shape() != &plan.shape[..] {
         view = reshape_to(&view, &plan.shape)?;
     }
     Ok(view)

@@ -1,19 +1,12 @@
 //! Shapes, views and new tensors.
 
-use lampyr_base::{DType, Device, Dim, Error, Result, num_elements};
+use lampyr_base::{DType, Device, Error, Result, Shape, num_elements};
 use lampyr_ir::HostTensor;
-use lampyr_ops::build as op;
 use lampyr_ops::common;
 use lampyr_runtime::{Scalar, Tensor};
 
-use super::operand::one;
-
-fn dims(shape: &[usize]) -> Vec<Dim> {
-    shape.iter().map(|&d| Dim::from(d)).collect()
-}
-
 pub(super) fn reshape_to(x: &Tensor, shape: &[usize]) -> Result<Tensor> {
-    one(&op::Reshape { shape: dims(shape) }, &[x])
+    x.reshape_to(shape)
 }
 
 /// The same elements under another shape, never a copy.
@@ -52,14 +45,14 @@ pub fn expand_keeping(x: &Tensor, shape: &[i64]) -> Result<Tensor> {
         (Err(_), Some(lead)) if d == -1 && i >= lead => Ok(x.shape()[i - lead]),
         _ => Err(Error::shape(format!("size {d} of axis {i} is not a size to expand to")).with_op("expand")),
     });
-    x.expand(&sizes.collect::<Result<Vec<_>>>()?)
+    x.expand(&sizes.collect::<Result<Shape>>()?)
 }
 
 /// Without axis `axis`, where its size is 1; `None`: without all axes of size 1.
 pub fn squeeze(x: &Tensor, axis: Option<i64>) -> Result<Tensor> {
-    let mut shape = x.shape().to_vec();
+    let mut shape = Shape::from_slice(x.shape());
     match axis {
-        None => shape.retain(|&d| d != 1),
+        None => shape.retain(|d| *d != 1),
         Some(_) if x.rank() == 0 => {}
         Some(a) => {
             let a = common::axis(a, x.rank())?;
@@ -74,7 +67,7 @@ pub fn squeeze(x: &Tensor, axis: Option<i64>) -> Result<Tensor> {
 /// With an axis of size 1 at `axis`.
 pub fn unsqueeze(x: &Tensor, axis: i64) -> Result<Tensor> {
     let a = common::axis(axis, x.rank() + 1)?;
-    let mut shape = x.shape().to_vec();
+    let mut shape = Shape::from_slice(x.shape());
     shape.insert(a, 1);
     reshape_to(x, &shape)
 }

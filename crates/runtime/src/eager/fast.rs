@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use lampyr_backend::{Arg, ArgInfo, Launch, Reason};
-use lampyr_base::{DType, Layout, Result, broadcast_shapes};
+use lampyr_base::{DType, Device, Layout, Result, broadcast_shapes};
 use lampyr_ir::{Class, Op};
 use lampyr_ops::registry;
 use smallvec::SmallVec;
@@ -13,6 +13,32 @@ use super::fallback;
 use crate::storage::Storage;
 use crate::tensor::Tensor;
 use crate::trace;
+
+/// The result of an op that is one function of dense host tensors of one shape and dtype; `None` sends the call on.
+#[inline]
+pub(super) fn direct(op: &dyn Op, inputs: &[&Tensor]) -> Result<Option<Tensor>> {
+    let Some((first, rest)) = inputs.split_first() else { return Ok(None) };
+    let (dtype, layout) = (first.dtype(), first.layout());
+    if rest.len() > 2
+        || first.device() != Device::CPU
+        || !layout.is_contiguous()
+        || rest.iter().any(|t| t.dtype() != dtype || t.shape() != first.shape() || t.device() != Device::CPU)
+        || trace::enabled()
+    {
+        return Ok(None);
+    }
+    let Some(backend) = lampyr_backend::host() else { return Ok(None) };
+    let Some(function) = backend.kernels().direct(op, dtype) else { return Ok(None) };
+    let mut layout = layout.clone();
+    layout.offset = 0;
+    let Some(bytes) = bytes(function.output(), &layout) else { return Ok(None) };
+    let memory = backend.allocate(bytes)?;
+    let args: SmallVec<[Arg; 3]> = inputs.iter().map(|t| t.arg()).collect();
+    if !function.run(&args, &Arg::new(&memory, 0, function.output(), &layout)) {
+        return Ok(None);
+    }
+    Ok(Some(Tensor::over(Arc::new(Storage::new(memory, 0)), layout, function.output())))
+}
 
 /// The result of an elementwise op whose inputs have one dtype that the op takes, when the device has a kernel for it;
 /// `None` sends the call the long way, which also makes the error messages.

@@ -5,10 +5,13 @@ mod fallback;
 mod fast;
 pub(crate) mod record;
 mod sequence;
+mod views;
 
 pub(crate) use fallback::note;
 
 pub use builder::{EagerBuilder, Maybe, Sequence, Value};
+pub use views::Cut;
+pub(crate) use views::{How, view_as};
 
 use lampyr_backend::{Accepts, Arg, ArgInfo, Backend, Choice, Kernel, Launch, Reason, resolve};
 use lampyr_base::{DType, Error, Layout, Result, ResultExt, Shape};
@@ -37,10 +40,8 @@ pub fn apply(op: &dyn Op, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 2]>> {
 
 /// The first output of `op`, as [`apply`] makes it.
 pub fn apply_one(op: &dyn Op, inputs: &[&Tensor]) -> Result<Tensor> {
-    if op.class() == Class::Elementwise
-        && !batch::any(inputs)
-        && same_device(inputs)
-        && let Some(made) = fast::elementwise(op, inputs)?
+    if !batch::any(inputs)
+        && let Some(made) = fast::direct(op, inputs)?
     {
         if watched() {
             watch(op, inputs, &made)?;
@@ -66,10 +67,6 @@ fn watch(op: &dyn Op, inputs: &[&Tensor], made: &Tensor) -> Result<()> {
         record::record(op, inputs, &[Some(made.clone())], edges, op.saves_for(&needs))?;
     }
     Ok(())
-}
-
-fn same_device(inputs: &[&Tensor]) -> bool {
-    inputs.split_first().is_none_or(|(first, rest)| rest.iter().all(|t| t.device() == first.device()))
 }
 
 /// Runs `op` and records it; hidden outputs are made where its gradient needs them, or all of them when `all`.

@@ -5,6 +5,7 @@ use lampyr_ir::{Gradient, Op, OpRef, Saves};
 use lampyr_ops::build::Identity;
 use smallvec::SmallVec;
 
+use super::How;
 use crate::tape::{
     Chained, Edge, GradCell, Inputs, Meta, Node, Rule, Saved, SavedSet, SavedTensor, note_place, recorded, recording,
     release,
@@ -15,6 +16,9 @@ pub(crate) type Edges = SmallVec<[Option<Edge>; 2]>;
 
 /// The edges of the inputs, or `None` when nothing needs a gradient through `op`.
 pub(super) fn edges(op: &dyn Op, inputs: &[&Tensor]) -> Result<Option<Edges>> {
+    if inputs.iter().all(|t| t.untouched()) {
+        return Ok(None);
+    }
     let mut any = false;
     let mut all = Edges::new();
     for t in inputs {
@@ -100,7 +104,7 @@ pub(crate) fn record_identity(x: &Tensor, out: &Tensor) -> Result<()> {
 /// Remembers that `out` is the view `op` of `base`.
 pub(super) fn note_view(op: &dyn Op, base: &Tensor, out: &Tensor) {
     let base_generation = base.autograd().generation;
-    let view = Arc::new(ViewOf { base: base.clone(), op: op.to_ref() });
+    let view = Arc::new(ViewOf { base: base.clone(), how: How::Op(op.to_ref()) });
     let mut a = out.autograd();
     a.view = Some(view);
     a.base_generation = base_generation;
@@ -133,6 +137,9 @@ impl Tensor {
     /// made anew.
     #[inline]
     pub(crate) fn edge(&self) -> Result<Option<Edge>> {
+        if self.untouched() {
+            return Ok(None);
+        }
         {
             let a = self.autograd();
             if a.view.is_none() || a.seen == self.storage().rebased() {
@@ -160,7 +167,7 @@ impl Tensor {
             let Some(of) = view.autograd().view.clone() else { continue };
             let now = of.base.autograd().generation;
             let stale = view.autograd().base_generation != now;
-            let fresh = if stale { record_view(&of.op, &of.base, view)? } else { None };
+            let fresh = if stale { record_view(&of.how.op(view.layout()), &of.base, view)? } else { None };
             let mut a = view.autograd();
             if stale {
                 a.edge = fresh;
