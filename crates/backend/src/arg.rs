@@ -49,6 +49,7 @@ pub struct Arg<'a> {
 
 impl<'a> Arg<'a> {
     /// A plain operand.
+    #[inline]
     pub fn new(memory: &'a Arc<dyn DeviceMemory>, base: usize, dtype: DType, layout: &'a Layout) -> Arg<'a> {
         Arg { memory, base, dtype, layout, format: MemoryFormat::Plain }
     }
@@ -60,6 +61,7 @@ impl<'a> Arg<'a> {
     }
 
     /// Sizes.
+    #[inline]
     pub fn shape(&self) -> &'a Shape {
         &self.layout.shape
     }

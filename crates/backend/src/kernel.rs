@@ -119,12 +119,13 @@ pub trait Kernel: Send + Sync {
     fn launch(&self, launch: &Launch) -> Result<()>;
 }
 
-/// A function of dense operands of one shape and one dtype, looked up once and called without a [`Launch`].
+/// A function of row-major operands of one dtype, looked up once and called without a [`Launch`].
 pub trait Direct: Send + Sync {
     /// Element type of the output.
     fn output(&self) -> DType;
 
-    /// Writes the function of `inputs` to `output`. False, with nothing done, when the operands are not of that kind.
+    /// Writes the function of `inputs`, which have the shape of the output or one element, to `output`, fresh memory of
+    /// its own. False, with nothing done, when the operands are not of that kind.
     fn run(&self, inputs: &[Arg], output: &Arg) -> bool;
 }
 

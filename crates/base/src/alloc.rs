@@ -1,9 +1,9 @@
 //! The host allocator: 64-byte aligned blocks, kept for reuse when dropped, counted and capped.
 
 use std::alloc::Layout;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::ptr::{NonNull, null_mut};
+use std::ptr::{NonNull, null, null_mut};
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
@@ -146,6 +146,7 @@ struct Local(Vec<(&'static CachingAllocator, &'static ThreadCache)>);
 
 impl Drop for Local {
     fn drop(&mut self) {
+        LAST.set((null(), None));
         for (allocator, cache) in self.0.drain(..) {
             allocator.retire(cache);
         }
@@ -154,6 +155,8 @@ impl Drop for Local {
 
 thread_local! {
     static LOCAL: RefCell<Local> = const { RefCell::new(Local(Vec::new())) };
+    /// The cache used last and its allocator: without a destructor, hence cheap to reach.
+    static LAST: Cell<(*const CachingAllocator, Option<&'static ThreadCache>)> = const { Cell::new((null(), None)) };
 }
 
 /// An allocator that keeps dropped blocks for reuse. All methods may be called from any thread.
@@ -269,15 +272,24 @@ impl CachingAllocator {
 
     #[inline]
     fn thread_cache(&'static self) -> Option<&'static ThreadCache> {
+        match LAST.get() {
+            (allocator, Some(cache)) if std::ptr::eq(allocator, self) => Some(cache),
+            _ => self.look_up_cache(),
+        }
+    }
+
+    fn look_up_cache(&'static self) -> Option<&'static ThreadCache> {
         let known = LOCAL.try_with(|local| {
             local.borrow().0.iter().find(|(allocator, _)| std::ptr::eq(*allocator, self)).map(|(_, cache)| *cache)
         });
-        match known {
+        let cache = match known {
             Ok(None) => self.adopt(),
             Ok(cache) => cache,
             // The thread is ending and has given its caches back.
-            Err(_) => None,
-        }
+            Err(_) => return None,
+        };
+        LAST.set((self, cache));
+        cache
     }
 
     #[cold]

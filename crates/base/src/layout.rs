@@ -20,6 +20,7 @@ pub fn num_elements(shape: &[usize]) -> Result<usize> {
 }
 
 /// Row-major strides of `shape`.
+#[inline]
 pub fn contiguous_strides(shape: &[usize]) -> Strides {
     let mut strides: Strides = smallvec![1; shape.len()];
     for i in (0..shape.len().saturating_sub(1)).rev() {
@@ -76,6 +77,7 @@ impl Clone for Layout {
 
 impl Layout {
     /// Row-major layout at offset 0.
+    #[inline]
     pub fn contiguous(shape: &[usize]) -> Layout {
         Layout { shape: Shape::from_slice(shape), strides: contiguous_strides(shape), offset: 0 }
     }
@@ -102,12 +104,15 @@ impl Layout {
     #[inline]
     pub fn is_contiguous(&self) -> bool {
         let mut step = 1isize;
-        for (&d, &s) in self.shape.iter().zip(&self.strides).rev() {
+        let (shape, strides) = (&self.shape[..], &self.strides[..]);
+        let rank = shape.len().min(strides.len());
+        for i in (0..rank).rev() {
+            let d = shape[i];
             if d == 0 {
                 return true;
             }
             if d != 1 {
-                if s != step {
+                if strides[i] != step {
                     return false;
                 }
                 // An outer size of 0 makes any inner sizes legal.
@@ -124,8 +129,9 @@ impl Layout {
             return (self.offset, self.offset);
         }
         let (mut low, mut high) = (self.offset as isize, self.offset as isize);
-        for (&d, &s) in self.shape.iter().zip(&self.strides) {
-            let reach = (d as isize - 1) * s;
+        let (shape, strides) = (&self.shape[..], &self.strides[..]);
+        for i in 0..shape.len().min(strides.len()) {
+            let reach = (shape[i] as isize - 1) * strides[i];
             if reach < 0 { low += reach } else { high += reach }
         }
         (low as usize, high as usize + 1)

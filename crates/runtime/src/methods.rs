@@ -90,6 +90,9 @@ impl Tensor {
 
     /// A 0-d tensor holding `value` in `dtype`.
     pub fn scalar(value: Scalar, dtype: DType, device: lampyr_base::Device) -> Result<Tensor> {
+        if let Some((bytes, size)) = value.bytes_as(dtype) {
+            return Tensor::from_bytes(&bytes[..size], &[], dtype, device);
+        }
         let host = match value {
             Scalar::Float(x) => lampyr_ir::HostTensor::from_f64(dtype, &[], &[x])?,
             Scalar::Int(i) => lampyr_ir::HostTensor::from_i64(dtype, &[], &[i])?,

@@ -43,6 +43,24 @@ impl Scalar {
         }
     }
 
+    /// Its bytes in a common `dtype` that holds it without a change of category; `None` where conversion has rules.
+    pub(crate) fn bytes_as(self, dtype: DType) -> Option<([u8; 8], usize)> {
+        let mut all = [0; 8];
+        let mut put = |bytes: &[u8]| {
+            all[..bytes.len()].copy_from_slice(bytes);
+            Some((all, bytes.len()))
+        };
+        match (dtype, self) {
+            (DType::F32, Scalar::Float(x)) => put(&(x as f32).to_ne_bytes()),
+            (DType::F32, Scalar::Int(i)) => put(&(i as f32).to_ne_bytes()),
+            (DType::F64, Scalar::Float(x)) => put(&x.to_ne_bytes()),
+            (DType::F64, Scalar::Int(i)) => put(&(i as f64).to_ne_bytes()),
+            (DType::I64, Scalar::Int(i)) => put(&i.to_ne_bytes()),
+            (DType::Bool, Scalar::Bool(b)) => put(&[u8::from(b)]),
+            _ => None,
+        }
+    }
+
     /// The dtype it has on its own; for a float [`default_dtype`].
     pub fn dtype(self) -> DType {
         match self {

@@ -16,6 +16,7 @@ pub struct Storage {
 
 impl Storage {
     /// The storage that starts at byte `base` of `memory`.
+    #[inline]
     pub fn new(memory: Arc<dyn DeviceMemory>, base: usize) -> Storage {
         let device = memory.device();
         Storage { memory, base, device, version: AtomicU64::new(0), rebased: AtomicU64::new(0) }
@@ -29,16 +30,19 @@ impl Storage {
     }
 
     /// Where it is.
+    #[inline]
     pub fn device(&self) -> Device {
         self.device
     }
 
     /// How often it was changed in place.
+    #[inline]
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
     /// Notes a change in place.
+    #[inline]
     pub fn bump(&self) {
         self.version.fetch_add(1, Ordering::AcqRel);
     }

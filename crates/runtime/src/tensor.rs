@@ -51,6 +51,7 @@ pub(crate) struct Inner {
 pub struct Tensor(pub(crate) Arc<Inner>);
 
 impl Tensor {
+    #[inline]
     pub(crate) fn over(storage: Arc<Storage>, layout: Layout, dtype: DType) -> Tensor {
         Tensor::over_batch(storage, layout, dtype, None)
     }
@@ -108,6 +109,14 @@ impl Tensor {
         Ok(Tensor::over(Arc::new(Storage::new(memory, 0)), layout, value.dtype()))
     }
 
+    /// A copy of the bytes of all elements, row-major, on `device`.
+    pub(crate) fn from_bytes(bytes: &[u8], shape: &[usize], dtype: DType, device: Device) -> Result<Tensor> {
+        let backend = backend(device)?;
+        let memory = backend.allocate(bytes.len())?;
+        backend.upload(bytes, &memory, 0)?;
+        Ok(Tensor::over(Arc::new(Storage::new(memory, 0)), Layout::contiguous(shape), dtype))
+    }
+
     /// A CPU tensor from elements in row-major order.
     pub fn from_slice<T: Element>(values: &[T], shape: &[usize]) -> Result<Tensor> {
         Tensor::from_host(&HostTensor::from_slice(shape, values)?, Device::CPU)
@@ -131,46 +140,55 @@ impl Tensor {
     }
 
     /// Sizes of the axes.
+    #[inline]
     pub fn shape(&self) -> &[usize] {
         &self.0.layout.shape
     }
 
     /// Sizes, steps and offset.
+    #[inline]
     pub fn layout(&self) -> &Layout {
         &self.0.layout
     }
 
     /// Element type.
+    #[inline]
     pub fn dtype(&self) -> DType {
         self.0.dtype
     }
 
     /// Where it is.
+    #[inline]
     pub fn device(&self) -> Device {
         self.0.storage.device()
     }
 
     /// Number of axes.
+    #[inline]
     pub fn rank(&self) -> usize {
         self.0.layout.rank()
     }
 
     /// Number of elements.
+    #[inline]
     pub fn len(&self) -> usize {
         self.0.layout.len()
     }
 
     /// True without elements.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.0.layout.is_empty()
     }
 
     /// True when the elements lie one after another in row-major order.
+    #[inline]
     pub fn is_contiguous(&self) -> bool {
         self.0.layout.is_contiguous()
     }
 
     /// The memory it lies in.
+    #[inline]
     pub fn storage(&self) -> &Arc<Storage> {
         &self.0.storage
     }
@@ -260,6 +278,7 @@ impl Tensor {
         backend(self.device())
     }
 
+    #[inline]
     pub(crate) fn arg(&self) -> Arg<'_> {
         Arg::new(&self.0.storage.memory, self.0.storage.base, self.0.dtype, &self.0.layout)
     }
@@ -274,6 +293,7 @@ impl Tensor {
         !self.0.touched.load(Ordering::Acquire)
     }
 
+    #[inline]
     pub(crate) fn autograd(&self) -> MutexGuard<'_, Autograd> {
         self.0.touched.store(true, Ordering::Release);
         self.0.autograd.lock().unwrap_or_else(PoisonError::into_inner)

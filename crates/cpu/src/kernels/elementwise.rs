@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::operand::{Shared, start};
 use crate::simd::Tier;
 use crate::simd::prim::{Prim, Prims, is_native};
-use crate::tile::{Form, Tensor, compiled, execute, grain};
+use crate::tile::{Form, Program, Tensor, compiled, execute, grain};
 
 /// Any op of class [`Class::Elementwise`] whose inputs broadcast to the shape of its outputs.
 pub(crate) struct ElementwiseKernel;
@@ -69,31 +69,60 @@ impl Kernel for ElementwiseKernel {
             return None;
         }
         let expr = op.scalar(&[dtype; 3][..arity.max])?;
-        let prim = primitive(&expr, Prims::of(Tier::current()))?;
+        let [(_, output)] = expr.outputs[..] else { return None };
+        if expr.inputs.len() != arity.max || expr.inputs.iter().any(|d| *d != dtype) {
+            return None;
+        }
+        let prims = Prims::of(Tier::current());
+        let prim = primitive(&expr, prims);
+        let program = Program::compile(&expr, prims)?;
         // One for each op and dtype, for as long as the process lives.
-        Some(Box::leak(Box::new(Primitive { prim, inputs: arity.max, dtype, output: expr.outputs.first()?.1 })))
+        Some(Box::leak(Box::new(Plain { prim, program, inputs: arity.max, dtype, output })))
     }
 }
 
-/// An op that is one primitive.
-struct Primitive {
-    prim: Prim,
+/// An op without attributes over operands of one dtype.
+struct Plain {
+    /// Where it is one primitive.
+    prim: Option<Prim>,
+    program: Program,
     inputs: usize,
     dtype: DType,
     output: DType,
 }
 
-impl Direct for Primitive {
+impl Direct for Plain {
     fn output(&self) -> DType {
         self.output
     }
 
     fn run(&self, inputs: &[Arg], output: &Arg) -> bool {
-        inputs.len() == self.inputs
-            && inputs.iter().all(|a| a.dtype == self.dtype && a.in_bounds())
-            && output.dtype == self.output
-            && output.in_bounds()
-            && single(self.prim, inputs, output).is_some()
+        if inputs.len() != self.inputs
+            || inputs.iter().any(|a| a.dtype != self.dtype || !a.in_bounds())
+            || output.dtype != self.output
+            || !output.in_bounds()
+        {
+            return false;
+        }
+        if let Some(prim) = self.prim
+            && single(prim, inputs, output).is_some()
+        {
+            return true;
+        }
+        let shape = &output.layout.shape;
+        let flat = |a: &Arg| a.layout.shape == *shape && a.layout.is_contiguous();
+        let form = |a: &Arg| if a.layout.len() == 1 { Form::One } else { Form::Dense };
+        if !flat(output) || inputs.iter().any(|a| !flat(a) && a.layout.len() != 1) {
+            return false;
+        }
+        let Ok(to) = tensor(output, Form::Dense) else { return false };
+        let Ok(from) = inputs.iter().map(|a| tensor(a, form(a))).collect::<Result<SmallVec<[Tensor; 4]>>>() else {
+            return false;
+        };
+        // SAFETY: operands lie inside their memories and have as many elements as `shape`, or one; the caller's output
+        // overlaps no input.
+        unsafe { execute(&self.program, shape, &from, &[to]) };
+        true
     }
 }
 

@@ -14,30 +14,45 @@ use crate::storage::Storage;
 use crate::tensor::Tensor;
 use crate::trace;
 
-/// The result of an op that is one function of dense host tensors of one shape and dtype; `None` sends the call on.
+/// The result of an op without attributes on row-major host tensors of one dtype, which have one shape or one element;
+/// `None` sends the call on.
 #[inline]
 pub(super) fn direct(op: &dyn Op, inputs: &[&Tensor]) -> Result<Option<Tensor>> {
     let Some((first, rest)) = inputs.split_first() else { return Ok(None) };
-    let (dtype, layout) = (first.dtype(), first.layout());
-    if rest.len() > 2
-        || first.device() != Device::CPU
-        || !layout.is_contiguous()
-        || rest.iter().any(|t| t.dtype() != dtype || t.shape() != first.shape() || t.device() != Device::CPU)
-        || trace::enabled()
-    {
+    if rest.len() > 2 || trace::enabled() {
+        return Ok(None);
+    }
+    let mut widest = *first;
+    for t in rest {
+        if t.rank() > widest.rank() || t.rank() == widest.rank() && widest.len() == 1 {
+            widest = t;
+        }
+    }
+    let dtype = first.dtype();
+    let fits = |t: &Tensor| {
+        t.dtype() == dtype
+            && t.device() == Device::CPU
+            && (t.shape() == widest.shape() && t.is_contiguous() || t.len() == 1)
+    };
+    if !inputs.iter().all(|t| fits(t)) {
         return Ok(None);
     }
     let Some(backend) = lampyr_backend::host() else { return Ok(None) };
     let Some(function) = backend.kernels().direct(op, dtype) else { return Ok(None) };
-    let mut layout = layout.clone();
+    let mut layout = widest.layout().clone();
     layout.offset = 0;
     let Some(bytes) = bytes(function.output(), &layout) else { return Ok(None) };
     let memory = backend.allocate(bytes)?;
-    let args: SmallVec<[Arg; 3]> = inputs.iter().map(|t| t.arg()).collect();
-    if !function.run(&args, &Arg::new(&memory, 0, function.output(), &layout)) {
-        return Ok(None);
-    }
-    Ok(Some(Tensor::over(Arc::new(Storage::new(memory, 0)), layout, function.output())))
+    let done = {
+        let to = Arg::new(&memory, 0, function.output(), &layout);
+        match inputs {
+            [a] => function.run(&[a.arg()], &to),
+            [a, b] => function.run(&[a.arg(), b.arg()], &to),
+            [a, b, c] => function.run(&[a.arg(), b.arg(), c.arg()], &to),
+            _ => false,
+        }
+    };
+    Ok(done.then(|| Tensor::over(Arc::new(Storage::new(memory, 0)), layout, function.output())))
 }
 
 /// The result of an elementwise op whose inputs have one dtype that the op takes, when the device has a kernel for it;

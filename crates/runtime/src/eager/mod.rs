@@ -122,6 +122,9 @@ pub(crate) fn compute(op: &dyn Op, inputs: &[&Tensor], wanted: &dyn Fn(usize) ->
     if batch::any(inputs) {
         return batch::compute(op, inputs, wanted);
     }
+    if let Some(made) = fast::direct(op, inputs)? {
+        return Ok(smallvec::smallvec![Some(made)]);
+    }
     if let Some(made) = fast::elementwise(op, inputs)? {
         return Ok(smallvec::smallvec![Some(made)]);
     }

@@ -56,6 +56,17 @@ pub(super) fn record(
     edges: Edges,
     saves: Saves,
 ) -> Result<()> {
+    record_as(op.to_ref(), inputs, outputs, edges, saves)
+}
+
+/// As [`record`].
+pub(super) fn record_as(
+    op: OpRef,
+    inputs: &[&Tensor],
+    outputs: &[Option<Tensor>],
+    edges: Edges,
+    saves: Saves,
+) -> Result<()> {
     let saved = if saves == Saves::NOTHING { Saved::Nothing } else { keep(inputs, outputs, &edges, saves)? };
     let (single, inputs) = match outputs {
         [Some(out)] if inputs.iter().all(|t| t.dtype() == out.dtype() && t.shape() == out.shape()) => {
@@ -73,7 +84,7 @@ pub(super) fn record(
         }));
     }
     let node = Arc::new(Node {
-        rule: Rule::Op(op.to_ref()),
+        rule: Rule::Op(op),
         age: Node::next_age(),
         edges,
         inputs,

@@ -5,7 +5,7 @@ use lampyr_ir::{OpAttrs, OpRef};
 use lampyr_ops::build::{Expand, Reshape, Slice, Transpose};
 use smallvec::SmallVec;
 
-use super::apply_one;
+use super::{apply_one, record};
 use crate::tape::{is_watched_by_recorder, recording};
 use crate::tensor::Tensor;
 
@@ -53,8 +53,17 @@ impl How {
 
 /// The view of `base` with `layout`, which is what the op of `how` makes of the layout of `base`.
 pub(crate) fn view_as(base: &Tensor, layout: Layout, how: How) -> Result<Tensor> {
-    if watched() || recording() && base.edge()?.is_some() {
+    if is_watched_by_recorder() {
         return apply_one(&*how.op(&layout), &[base]);
     }
-    Ok(Tensor::view_of(base, layout, how))
+    if !recording() || base.edge()?.is_none() {
+        return Ok(Tensor::view_of(base, layout, how));
+    }
+    let op = how.op(&layout);
+    let out = Tensor::view_of(base, layout, How::Op(op.clone()));
+    if let Some(edges) = record::edges(&*op, &[base])? {
+        let saves = op.saves_for(&[true]);
+        record::record_as(op, &[base], &[Some(out.clone())], edges, saves)?;
+    }
+    Ok(out)
 }
