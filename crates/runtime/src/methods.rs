@@ -318,7 +318,10 @@ impl Tensor {
             if c.start > c.end || c.end > size || c.step == 0 {
                 return None;
             }
-            layout = layout.slice(c.axis, c.start, isize::try_from(c.step).ok()?, (c.end - c.start).div_ceil(c.step));
+            let count = (c.end - c.start).div_ceil(c.step);
+            // The step of a single element may be larger than any memory.
+            let step = if count > 1 { isize::try_from(c.step).ok()? } else { 1 };
+            layout = layout.slice(c.axis, c.start, step, count);
         }
         Some(view_as(self, layout, How::Cut(SmallVec::from_slice(cuts))))
     }
