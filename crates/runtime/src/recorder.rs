@@ -82,7 +82,7 @@ impl Recorder {
         let view = t.autograd().view.clone();
         if let Some(view) = view {
             let base = self.var(&view.base)?;
-            let var = (&mut self.builder as &mut dyn Builder).one(&*view.op, &[base])?;
+            let var = (&mut self.builder as &mut dyn Builder).one(&*view.how.op(t.layout()), &[base])?;
             self.note(t, var.clone(), "");
             return Ok(var);
         }
@@ -133,8 +133,9 @@ impl Recorder {
             }
             let Some(view) = at.autograd().view.clone() else { return Ok(Write(all)) };
             let base = self.var(&view.base)?;
-            let name = view.op.name();
-            new = view.op.unview(&mut self.builder, &base, &new).ok_or_else(|| {
+            let op = view.how.op(at.layout());
+            let name = op.name();
+            new = op.unview(&mut self.builder, &base, &new).ok_or_else(|| {
                 Error::unsupported(format!("recording a write into a view made by `{name}`"))
                     .with_op(name)
                     .with_help("write into the base tensor by indexing, or clone() the view")
