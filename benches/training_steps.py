@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+HERE = Path(__file__).resolve().parent
 KINDS = ("mlp", "cnn", "transformer")
 
 
@@ -93,21 +94,49 @@ class Trainer:
         return t3 - t0
 
 
-def peak(name, kind, threads):
-    """Growth of the resident peak in MiB over importing the library, in a fresh process."""
+def resident(key):
+    """MiB of a line of /proc/self/status; a peak counts from the start of the program."""
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(key))
+
+
+def memory(name, kind, threads):
+    """Resident peak in MiB, and its growth over importing the library, of a fresh process."""
     code = f"import training_steps as b; b.report({name!r}, {kind!r}, {threads})"
-    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=sys.path[0])
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=HERE)
     return json.loads(made.stdout)
 
 
 def report(name, kind, threads):
-    """Prints the growth of the resident peak over ten steps."""
+    """Prints what ten steps take."""
     library(name)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resident("VmRSS")
     trainer = Trainer(name, kind, threads)
     for _ in range(10):
         trainer.step()
-    print(json.dumps((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
+    peak = resident("VmHWM")
+    print(json.dumps({"peak": peak, "growth": peak - before}))
+
+
+def row(kind, threads, rounds):
+    """Times and memory of one model, by library; the libraries take turns."""
+    trainers = {name: Trainer(name, kind, threads) for name in ("lampyr", "torch")}
+    times = {name: [] for name in trainers}
+    inner = 2 if kind == "transformer" else 20
+    for trainer in trainers.values():
+        for _ in range(3):
+            trainer.step()
+        trainer.parts = dict.fromkeys(trainer.parts, 0.0)
+    for _ in range(rounds):
+        for name, trainer in trainers.items():
+            times[name] += [trainer.step() for _ in range(inner)]
+    made = {"model": kind}
+    for name, trainer in trainers.items():
+        count = len(times[name])
+        parts = {part: 1e3 * seconds / count for part, seconds in trainer.parts.items()}
+        least, median = 1e3 * min(times[name]), 1e3 * statistics.median(times[name])
+        made[name] = {"least": least, "median": median, **parts, **memory(name, kind, threads)}
+    return made
 
 
 def main():
@@ -115,29 +144,13 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--only", choices=KINDS)
-    parser.add_argument("--no-memory", action="store_true")
     args = parser.parse_args()
-    print("| model | library | least ms | median ms | forward | backward | step | peak MiB |")
-    print("|---|---|---|---|---|---|---|---|")
+    columns = ("least", "median", "forward", "backward", "step", "peak", "growth")
+    print(f"| model | library | {' | '.join(columns)} |\n|---|---|{'--:|' * len(columns)}")
     for kind in [args.only] if args.only else KINDS:
-        trainers = {name: Trainer(name, kind, args.threads) for name in ("lampyr", "torch")}
-        times = {name: [] for name in trainers}
-        inner = 2 if kind == "transformer" else 20
-        for trainer in trainers.values():
-            for _ in range(3):
-                trainer.step()
-            trainer.parts = dict.fromkeys(trainer.parts, 0.0)
-        for _ in range(args.rounds):
-            for name, trainer in trainers.items():
-                times[name] += [trainer.step() for _ in range(inner)]
-        for name, trainer in trainers.items():
-            count = len(times[name])
-            parts = " | ".join(f"{1e3 * seconds / count:.3f}" for seconds in trainer.parts.values())
-            memory = "" if args.no_memory else f"{peak(name, kind, args.threads):.1f}"
-            print(
-                f"| {kind} | {name} | {1e3 * min(times[name]):.3f} | {1e3 * statistics.median(times[name]):.3f} "
-                f"| {parts} | {memory} |"
-            )
+        made = row(kind, args.threads, args.rounds)
+        for name in ("lampyr", "torch"):
+            print(f"| {kind} | {name} | {' | '.join(f'{made[name][c]:.3f}' for c in columns)} |")
 
 
 if __name__ == "__main__":

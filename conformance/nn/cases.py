@@ -265,3 +265,20 @@ def batch(kind, step):
         return x, whole(name + "y", (8,), 5)
     x = whole(name, (8, 9), 11)
     return x, x.sum(1) % 5
+
+
+def losses(kind, library):
+    """The loss of each step of a training by ``library``: ``torch``, or one with its names."""
+    model = classifier(library.nn, kind)
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    model.load_state_dict({k: library.tensor(v) for k, v in fill(kind, shapes).items()})
+    opt = TRAININGS[kind](library.optim, model.parameters())
+    loss_of, made = library.nn.CrossEntropyLoss(), []
+    for step in range(STEPS):
+        x, y = batch(kind, step)
+        opt.zero_grad()
+        loss = loss_of(model(library.tensor(x)), library.tensor(y))
+        loss.backward()
+        opt.step()
+        made.append(loss.item())
+    return made

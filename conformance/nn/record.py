@@ -79,23 +79,6 @@ def schedule(make):
     return rates
 
 
-def training(kind, make):
-    model = cases.classifier(torch.nn, kind)
-    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    model.load_state_dict({k: torch.tensor(v) for k, v in cases.fill(kind, shapes).items()})
-    opt = make(torch.optim, model.parameters())
-    loss_of, losses = torch.nn.CrossEntropyLoss(), []
-    for step in range(cases.STEPS):
-        x, y = cases.batch(kind, step)
-        opt.zero_grad()
-        loss = loss_of(model(torch.tensor(x)), torch.tensor(y))
-        loss.backward()
-        opt.step()
-        losses.append(loss.item())
-    print(f"{kind}: loss {losses[0]:.4f} -> {losses[-1]:.4f}")
-    return losses
-
-
 def main():
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
@@ -104,7 +87,7 @@ def main():
         "layers": {n: layer(n, *case) for n, case in {**cases.LAYERS, **cases.LOSSES}.items()},
         "optimisers": {n: optimiser(n, make) for n, make in cases.OPTIMISERS.items()},
         "schedules": {n: schedule(make) for n, make in cases.SCHEDULES.items()},
-        "trainings": {n: training(n, make) for n, make in cases.TRAININGS.items()},
+        "trainings": {kind: cases.losses(kind, torch) for kind in cases.TRAININGS},
     }
     out = Path(__file__).with_name("goldens.json")
     out.write_text(json.dumps(record, separators=(",", ":")) + "\n")

@@ -109,14 +109,5 @@ def test_schedule(name):
 
 @pytest.mark.parametrize("kind", cases.TRAININGS)
 def test_training(kind):
-    model = filled(cases.classifier(nn, kind), kind)
-    opt = cases.TRAININGS[kind](optim, model.parameters())
-    loss_of, losses = nn.CrossEntropyLoss(), []
-    for step in range(cases.STEPS):
-        x, y = cases.batch(kind, step)
-        opt.zero_grad()
-        loss = loss_of(model(lp.tensor(x)), lp.tensor(y))
-        loss.backward()
-        opt.step()
-        losses.append(loss.item())
+    losses = cases.losses(kind, lp)
     np.testing.assert_allclose(losses, GOLDENS["trainings"][kind], rtol=0, atol=1e-4)

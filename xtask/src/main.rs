@@ -52,6 +52,12 @@ enum Verb {
     },
     /// Export real models with torch and compare Lampyr with torch and ONNX Runtime on them
     Zoo(zoo::Options),
+    /// Time eager calls and training steps beside torch; write benches/eager.md and benches/eager.json
+    Eager {
+        /// Rounds in turns
+        #[arg(long, default_value_t = 25)]
+        rounds: usize,
+    },
     /// Try mutants of ONNX models: none may panic, abort or hang
     Fuzz {
         /// How many
@@ -61,7 +67,7 @@ enum Verb {
         #[arg(long, default_value_t = 0)]
         from: u64,
     },
-    /// Run the operator benchmarks and the Python call-overhead benchmark
+    /// Run the operator benchmarks
     Bench {
         /// Arguments for the benchmark binary, after `--`
         #[arg(last = true)]
@@ -83,6 +89,7 @@ fn main() -> ExitCode {
         Verb::Surface(options) => parity::surface(&workspace, options),
         Verb::Goldens { check } => verbs::goldens(&workspace, *check),
         Verb::Zoo(options) => zoo::zoo(&workspace, options),
+        Verb::Eager { rounds } => verbs::eager(&workspace, *rounds),
         Verb::Fuzz { inputs, from } => verbs::fuzz(&workspace, *inputs, *from),
         Verb::Bench { arguments } => verbs::bench(&workspace, arguments),
     });

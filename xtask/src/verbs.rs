@@ -2,6 +2,7 @@
 
 use crate::python;
 use crate::run::{Failure, Result, Workspace};
+use crate::steps;
 
 /// Writes the generated files, or with `check` fails when one is out of date.
 pub fn generate(workspace: &Workspace, check: bool) -> Result {
@@ -40,19 +41,20 @@ pub fn fuzz(workspace: &Workspace, inputs: u64, from: u64) -> Result {
     })
 }
 
-/// Runs the Rust benchmarks, then the Python call-overhead benchmark where its file and `.venv` are there.
+/// Times eager work from Python beside torch.
+pub fn eager(workspace: &Workspace, rounds: usize) -> Result {
+    let python = python::PARITY.ready(workspace)?;
+    steps::install_wheel(workspace, &python)?;
+    let mut command = workspace.command(&python);
+    command.args(["benches/eager.py", "--markdown", "benches/eager.md", "--json", "benches/eager.json"]);
+    workspace.run(command.args(["--rounds", &rounds.to_string()]))
+}
+
+/// Runs the Rust benchmarks.
 pub fn bench(workspace: &Workspace, arguments: &[String]) -> Result {
     let mut command = workspace.cargo(&["bench", "-p", "lampyr", "--bench", "ops"]);
     if !arguments.is_empty() {
         command.arg("--").args(arguments);
     }
-    workspace.run(&mut command)?;
-    let python = python::TEST.interpreter(workspace);
-    let script = "benches/overhead.py";
-    if python.is_file() && workspace.root.join(script).is_file() {
-        workspace.run(workspace.command(python).arg(script))
-    } else {
-        println!("{script} was not run: it needs its file and .venv (cargo xtask test --only wheel)");
-        Ok(())
-    }
+    workspace.run(&mut command)
 }
