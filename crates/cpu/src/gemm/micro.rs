@@ -71,6 +71,9 @@ impl<E> Kernels<E> {
     }
 }
 
+/// Steps of the contraction between the request for a line and its use.
+const AHEAD: usize = 8;
+
 /// # Safety
 /// The instruction set of `V` must be there and the pointers of `t` valid as documented.
 #[inline(always)]
@@ -78,30 +81,50 @@ unsafe fn micro<V: Vector, const ROWS: usize, const VECTORS: usize, const SCATTE
     // SAFETY: all accesses are those that the fields of `Tile` document.
     unsafe {
         let mut acc = [[V::splat(V::E::ZERO); VECTORS]; ROWS];
-        unroll!(i < ROWS, {
+        let (mut a, mut b, mut at) = (t.a, t.b, t.offsets);
+        macro_rules! step {
+            () => {{
+                let here = if SCATTERED { b.offset(*at) } else { b };
+                V::prefetch(a.wrapping_add(AHEAD * ROWS));
+                if !SCATTERED {
+                    unroll!(j < VECTORS, {
+                        V::prefetch(b.wrapping_offset(AHEAD as isize * t.b_step).wrapping_add(j * V::LANES));
+                    });
+                }
+                let mut row = [V::splat(V::E::ZERO); VECTORS];
+                unroll!(j < VECTORS, {
+                    row[j] = V::load(here.add(j * V::LANES));
+                });
+                unroll!(i < ROWS, {
+                    let x = V::splat(*a.add(i));
+                    unroll!(j < VECTORS, {
+                        acc[i][j] = x.fma(row[j], acc[i][j]);
+                    });
+                });
+                a = a.add(ROWS);
+                if SCATTERED {
+                    at = at.add(1);
+                } else {
+                    b = b.wrapping_offset(t.b_step);
+                }
+            }};
+        }
+        // The lines of the result are asked for one by one, between products.
+        let lead = ROWS.min(t.depth);
+        for i in 0..lead {
             let c = t.c.wrapping_add(i * t.c_step);
             V::prefetch(c);
             V::prefetch(c.wrapping_add((VECTORS * V::LANES).saturating_sub(1)));
-        });
-        let (mut a, mut b, mut at) = (t.a, t.b, t.offsets);
-        for _ in 0..t.depth {
-            let here = if SCATTERED { b.offset(*at) } else { b };
-            let mut row = [V::splat(V::E::ZERO); VECTORS];
-            unroll!(j < VECTORS, {
-                row[j] = V::load(here.add(j * V::LANES));
-            });
-            unroll!(i < ROWS, {
-                let x = V::splat(*a.add(i));
-                unroll!(j < VECTORS, {
-                    acc[i][j] = x.fma(row[j], acc[i][j]);
-                });
-            });
-            a = a.add(ROWS);
-            if SCATTERED {
-                at = at.add(1);
-            } else {
-                b = b.wrapping_offset(t.b_step);
-            }
+            step!();
+        }
+        for _ in 0..(t.depth - lead) / 4 {
+            step!();
+            step!();
+            step!();
+            step!();
+        }
+        for _ in 0..(t.depth - lead) % 4 {
+            step!();
         }
         let alpha = V::splat(t.alpha);
         let whole = t.columns == VECTORS * V::LANES;
