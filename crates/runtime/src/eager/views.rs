@@ -53,7 +53,7 @@ impl How {
 
 /// The view of `base` with `layout`, which is what the op of `how` makes of the layout of `base`.
 pub(crate) fn view_as(base: &Tensor, layout: Layout, how: How) -> Result<Tensor> {
-    if is_watched_by_recorder() {
+    if is_watched_by_recorder() || base.is_batched() {
         return apply_one(&*how.op(&layout), &[base]);
     }
     if !recording() || base.edge()?.is_none() {
