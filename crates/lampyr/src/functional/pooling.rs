@@ -126,6 +126,9 @@ pub fn max_unpooling(x: &Tensor, at: &Tensor, pooling: Pooling, sizes: &[i64]) -
         return Err(shape_error(&name, "elements and positions have different shapes", &[x, at]));
     }
     super::support::index_tensor(at, &name)?;
+    if let Some(bad) = at.peek()?.to_i64().into_iter().find(|&i| i < 0) {
+        return Err(Error::index(format!("position {bad} is negative")).with_op(name.as_str()));
+    }
     let (wide, added) = batched(x, n, &name)?;
     let (at, _) = batched(at, n, &name)?;
     let Ready { kernel, strides, pads, .. } = pooling.ready(&name)?;
