@@ -67,6 +67,8 @@ enum Verb {
         #[arg(long, default_value_t = 0)]
         from: u64,
     },
+    /// Run hostile indices under valgrind: no read or write may leave its memory
+    Memcheck,
     /// Run the operator benchmarks
     Bench {
         /// Arguments for the benchmark binary, after `--`
@@ -91,6 +93,7 @@ fn main() -> ExitCode {
         Verb::Zoo(options) => zoo::zoo(&workspace, options),
         Verb::Eager { rounds } => verbs::eager(&workspace, *rounds),
         Verb::Fuzz { inputs, from } => verbs::fuzz(&workspace, *inputs, *from),
+        Verb::Memcheck => verbs::memcheck(&workspace),
         Verb::Bench { arguments } => verbs::bench(&workspace, arguments),
     });
     match result {

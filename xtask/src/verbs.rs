@@ -1,5 +1,7 @@
 //! The short verbs: generated files, torch goldens and benchmarks.
 
+use std::process::{Command, Stdio};
+
 use crate::python;
 use crate::run::{Failure, Result, Workspace};
 use crate::steps;
@@ -48,6 +50,17 @@ pub fn eager(workspace: &Workspace, rounds: usize) -> Result {
     let mut command = workspace.command(&python);
     command.args(["benches/eager.py", "--markdown", "benches/eager.md", "--json", "benches/eager.json"]);
     workspace.run(command.args(["--rounds", &rounds.to_string()]))
+}
+
+/// Runs `crates/lampyr/tests/hostile.rs` under valgrind.
+pub fn memcheck(workspace: &Workspace) -> Result {
+    if Command::new("valgrind").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+        return Err(Failure::new("valgrind is not installed: install the package `valgrind` and run this again"));
+    }
+    let runner = "target.'cfg(unix)'.runner=['valgrind', '--error-exitcode=9', '--leak-check=no']";
+    let mut command = workspace.cargo(&["test", "-p", "lampyr", "--test", "hostile", "--config", runner]);
+    command.args(["--", "--test-threads=1"]);
+    workspace.run(&mut command)
 }
 
 /// Runs the Rust benchmarks.
