@@ -93,12 +93,30 @@ def cases(path):
                 yield caller(mapped), items, mapped
 
 
+# Functions that read values, or write into a tensor that is not mapped: refused with an error, which may only become
+# fewer.
+REFUSED = set(
+    "Tensor.polygamma allclose argwhere bincount bucketize diagonal_scatter equal gcd histc histogram histogramdd "
+    "igamma igammac index_put isin lcm linspace logdet logspace masked_scatter masked_select mode nn.functional.batch_norm "
+    "nn.functional.instance_norm nn.functional.multilabel_margin_loss nn.functional.one_hot nonzero nonzero_static "
+    "repeat_interleave select_scatter unique_consecutive unravel_index".split()
+)
+# Ops without a rule: what they are may only become fewer.
+LOOPED = {"unique", "nonzero", "bit_cast"}
+
+
 @pytest.mark.parametrize("path", BY_FUNCTION)
 def test_golden_calls_agree_with_a_loop(path):
-    loops = collections.Counter()
+    loops, refused = collections.Counter(), 0
     for call, items, mapped in cases(path):
-        compared(call, items, mapped, loops)
-    assert not loops
+        try:
+            compared(call, items, mapped, loops)
+        except lp.AutogradError as error:
+            if path not in REFUSED or "vmap: " not in str(error):
+                raise
+            refused += 1
+    assert set(loops) <= LOOPED
+    assert (refused > 0) == (path in REFUSED)
 
 
 def ids(*shape, high=4):
@@ -216,10 +234,6 @@ def test_rules_agree_with_a_loop(kind):
 
             assert compared(one, given, mapped, loops)
     assert not loops
-
-
-# Ops without a rule: what they are may only become fewer.
-LOOPED = {"unique", "nonzero", "bit_cast"}
 
 
 def test_which_ops_are_looped_over():
