@@ -98,8 +98,8 @@ def cases(path):
 REFUSED = set(
     "Tensor.polygamma allclose argwhere bincount bucketize diagonal_scatter equal gcd histc histogram histogramdd "
     "igamma igammac index_put isin lcm linspace logdet logspace masked_scatter masked_select mode "
-    "nn.functional.batch_norm nn.functional.instance_norm nn.functional.multilabel_margin_loss nn.functional.one_hot nonzero "
-    "nonzero_static repeat_interleave select_scatter unique_consecutive unravel_index".split()
+    "nn.functional.batch_norm nn.functional.instance_norm nn.functional.multilabel_margin_loss nn.functional.one_hot "
+    "nonzero nonzero_static repeat_interleave select_scatter unique_consecutive unravel_index".split()
 )
 # Ops without a rule: what they are may only become fewer.
 LOOPED = {"unique", "nonzero", "bit_cast"}
