@@ -4,12 +4,16 @@
 from collections.abc import Sequence
 from typing import Self, TypeAlias, overload
 
+import lampyr
 from lampyr import return_types
-from lampyr._lampyr import DType, Number, Operand, Tensor
+from lampyr._lampyr import DType, Generator, Number, Operand, Tensor, UntypedStorage
 
 _bool: TypeAlias = bool
 _int: TypeAlias = int
 _float: TypeAlias = float
+_device: TypeAlias = str | lampyr.device
+_layout: TypeAlias = lampyr.layout
+_memory_format: TypeAlias = lampyr.memory_format
 
 class Methods:
     def abs(self) -> Tensor:
@@ -62,9 +66,14 @@ class Methods:
     def addcmul_(self, tensor1: Tensor, tensor2: Tensor, *, value: Number | Tensor = 1) -> Self:
         """`input + value * tensor1 * tensor2` In place."""
 
+    @overload
     def addmm(self, mat1: Tensor, mat2: Tensor, *, beta: Number | Tensor = 1, alpha: Number | Tensor = 1) -> Tensor:
         """`beta * input + alpha * (mat1 @ mat2)`"""
 
+    @overload
+    def addmm(
+        self, mat1: Tensor, mat2: Tensor, out_dtype: DType, *, beta: Number | Tensor = 1, alpha: Number | Tensor = 1
+    ) -> Tensor: ...
     def addmm_(self, mat1: Tensor, mat2: Tensor, *, beta: Number | Tensor = 1, alpha: Number | Tensor = 1) -> Self:
         """`beta * input + alpha * (mat1 @ mat2)` In place."""
 
@@ -131,10 +140,10 @@ class Methods:
     def arctan(self) -> Tensor:
         """Inverse tangent."""
 
-    def arctan2(self, other: Operand) -> Tensor:
+    def arctan2(self, other: Tensor) -> Tensor:
         """Angle of the point `(other, input)`, in radians from minus to plus pi."""
 
-    def arctan2_(self, other: Operand) -> Self:
+    def arctan2_(self, other: Tensor) -> Self:
         """Angle of the point `(other, input)`, in radians from minus to plus pi. In place."""
 
     def arctan_(self) -> Self:
@@ -161,6 +170,14 @@ class Methods:
     def as_strided(self, size: Sequence[_int], stride: Sequence[_int], storage_offset: _int | None = None) -> Tensor:
         """A view with given sizes and steps over the memory of a tensor."""
 
+    def as_strided_(self, size: Sequence[_int], stride: Sequence[_int], storage_offset: _int | None = None) -> Self:
+        """A view with given sizes and steps over the memory of a tensor. In place."""
+
+    def as_strided_scatter(
+        self, src: Tensor, size: Sequence[_int], stride: Sequence[_int], storage_offset: _int | None = None
+    ) -> Tensor:
+        """With other elements where a view with given steps shows them."""
+
     def asin(self) -> Tensor:
         """Inverse sine."""
 
@@ -176,10 +193,10 @@ class Methods:
     def atan(self) -> Tensor:
         """Inverse tangent."""
 
-    def atan2(self, other: Operand) -> Tensor:
+    def atan2(self, other: Tensor) -> Tensor:
         """Angle of the point `(other, input)`, in radians from minus to plus pi."""
 
-    def atan2_(self, other: Operand) -> Self:
+    def atan2_(self, other: Tensor) -> Self:
         """Angle of the point `(other, input)`, in radians from minus to plus pi. In place."""
 
     def atan_(self) -> Self:
@@ -191,16 +208,33 @@ class Methods:
     def atanh_(self) -> Self:
         """Inverse hyperbolic tangent. In place."""
 
+    @overload
     def baddbmm(
         self, batch1: Tensor, batch2: Tensor, *, beta: Number | Tensor = 1, alpha: Number | Tensor = 1
     ) -> Tensor:
         """`beta * input + alpha * (batch1 @ batch2)`"""
 
+    @overload
+    def baddbmm(
+        self, batch1: Tensor, batch2: Tensor, out_dtype: DType, *, beta: Number | Tensor = 1, alpha: Number | Tensor = 1
+    ) -> Tensor: ...
     def baddbmm_(
         self, batch1: Tensor, batch2: Tensor, *, beta: Number | Tensor = 1, alpha: Number | Tensor = 1
     ) -> Self:
         """`beta * input + alpha * (batch1 @ batch2)` In place."""
 
+    @overload
+    def bernoulli(self, *, generator: Generator | None = None) -> Tensor:
+        """1 with the probability that each element says, else 0."""
+
+    @overload
+    def bernoulli(self, p: _float, *, generator: Generator | None = None) -> Tensor: ...
+    @overload
+    def bernoulli_(self, p: Tensor, *, generator: Generator | None = None) -> Self:
+        """1 with the probability that each element of `p` says, else 0. In place."""
+
+    @overload
+    def bernoulli_(self, p: _float = 0.5, *, generator: Generator | None = None) -> Self: ...
     def bincount(self, weights: Tensor | None = None, minlength: _int = 0) -> Tensor:
         """How often each number appears."""
 
@@ -240,15 +274,21 @@ class Methods:
     def bitwise_xor_(self, other: Operand) -> Self:
         """`input ^ other` In place."""
 
+    @overload
     def bmm(self, mat2: Tensor) -> Tensor:
         """Products of batches of matrices."""
 
+    @overload
+    def bmm(self, mat2: Tensor, out_dtype: DType) -> Tensor: ...
     @overload
     def broadcast_to(self, *size: _int) -> Tensor:
         """A view broadcast to a shape."""
 
     @overload
     def broadcast_to(self, size: Sequence[_int]) -> Tensor: ...
+    def cauchy_(self, median: _float = 0.0, sigma: _float = 1.0, *, generator: Generator | None = None) -> Self:
+        """Numbers of a Cauchy distribution. In place."""
+
     def ceil(self) -> Tensor:
         """The smallest whole numbers that are not below the elements."""
 
@@ -282,11 +322,17 @@ class Methods:
     def clip_(self, min: Operand | None = None, max: Operand | None = None) -> Self:
         """Elements brought between two bounds, numbers or tensors; NaN stays. In place."""
 
+    def clone(self, *, memory_format: _memory_format | None = None) -> Tensor:
+        """A copy through which gradients flow."""
+
     def conj(self) -> Tensor:
         """The conjugate: of real numbers the tensor itself."""
 
     def conj_physical(self) -> Tensor:
         """The conjugate: of real numbers the tensor itself."""
+
+    def conj_physical_(self) -> Self:
+        """The conjugate: of real numbers the tensor itself. In place."""
 
     def copysign(self, other: Operand) -> Tensor:
         """The size of `input` with the sign of `other`."""
@@ -345,6 +391,9 @@ class Methods:
     def deg2rad(self) -> Tensor:
         """Degrees as radians."""
 
+    def deg2rad_(self) -> Self:
+        """Degrees as radians. In place."""
+
     def diag(self, diagonal: _int = 0) -> Tensor:
         """A matrix of a diagonal, or the diagonal of a matrix."""
 
@@ -357,6 +406,9 @@ class Methods:
     def diagonal(self, offset: _int = 0, dim1: _int = 0, dim2: _int = 1) -> Tensor:
         """The diagonal of two axes as the last axis; a view."""
 
+    def diagonal_scatter(self, src: Tensor, offset: _int = 0, dim1: _int = 0, dim2: _int = 1) -> Tensor:
+        """With another diagonal."""
+
     def diff(self, n: _int = 1, dim: _int = -1, prepend: Tensor | None = None, append: Tensor | None = None) -> Tensor:
         """Differences of neighbours along an axis."""
 
@@ -365,6 +417,9 @@ class Methods:
 
     def digamma_(self) -> Self:
         """Derivative of the logarithm of the gamma function. In place."""
+
+    def dist(self, other: Tensor, p: Number | Tensor = 2) -> Tensor:
+        """Norm of a difference."""
 
     def div(self, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
         """`input / other`; integers give floats unless the quotient is rounded (`floor` or `trunc`)."""
@@ -437,11 +492,17 @@ class Methods:
     def expand_dims(self, dim: _int) -> Tensor:
         """With an axis of size 1; a view."""
 
+    def expand_dims_(self, dim: _int) -> Self:
+        """With an axis of size 1; a view. In place."""
+
     def expm1(self) -> Tensor:
         """`exp(input) - 1`, exact for small elements."""
 
     def expm1_(self) -> Self:
         """`exp(input) - 1`, exact for small elements. In place."""
+
+    def exponential_(self, lambd: _float = 1.0, *, generator: Generator | None = None) -> Self:
+        """Numbers of an exponential distribution of rate `lambd`. In place."""
 
     def fix(self) -> Tensor:
         """The whole part of the elements."""
@@ -482,10 +543,10 @@ class Methods:
     def floor_divide_(self, other: Operand) -> Self:
         """`input / other`, rounded down. In place."""
 
-    def fmax(self, other: Operand) -> Tensor:
+    def fmax(self, other: Tensor) -> Tensor:
         """The larger elements; of a number and NaN the number."""
 
-    def fmin(self, other: Operand) -> Tensor:
+    def fmin(self, other: Tensor) -> Tensor:
         """The smaller elements; of a number and NaN the number."""
 
     def fmod(self, other: Operand) -> Tensor:
@@ -521,9 +582,26 @@ class Methods:
     def gelu(self, *, approximate: str = "none") -> Tensor:
         """Gaussian error linear unit."""
 
+    def geometric_(self, p: _float, *, generator: Generator | None = None) -> Self:
+        """Numbers of trials until success. In place."""
+
     def ger(self, vec2: Tensor) -> Tensor:
         """All products of two vectors."""
 
+    @overload
+    def gradient(
+        self, *, spacing: Number | Tensor | None = None, dim: _int | Sequence[_int] | None = None, edge_order: _int = 1
+    ) -> tuple[Tensor, ...]:
+        """Slopes along axes, by differences."""
+
+    @overload
+    def gradient(
+        self, *, spacing: Sequence[_float], dim: _int | Sequence[_int] | None = None, edge_order: _int = 1
+    ) -> tuple[Tensor, ...]: ...
+    @overload
+    def gradient(
+        self, *, spacing: Sequence[Tensor], dim: _int | Sequence[_int] | None = None, edge_order: _int = 1
+    ) -> tuple[Tensor, ...]: ...
     def greater(self, other: Operand) -> Tensor:
         """Whether elements of `input` are greater."""
 
@@ -568,10 +646,10 @@ class Methods:
     def hsplit(self, *indices: _int) -> tuple[Tensor, ...]: ...
     @overload
     def hsplit(self, indices: Sequence[_int]) -> tuple[Tensor, ...]: ...
-    def hypot(self, other: Operand) -> Tensor:
+    def hypot(self, other: Tensor) -> Tensor:
         """`sqrt(input ** 2 + other ** 2)`"""
 
-    def hypot_(self, other: Operand) -> Self:
+    def hypot_(self, other: Tensor) -> Self:
         """`sqrt(input ** 2 + other ** 2)` In place."""
 
     def i0(self) -> Tensor:
@@ -579,6 +657,18 @@ class Methods:
 
     def i0_(self) -> Self:
         """Modified Bessel function of the first kind of order 0. In place."""
+
+    def igamma(self, other: Tensor) -> Tensor:
+        """Lower incomplete gamma function, regularised."""
+
+    def igamma_(self, other: Tensor) -> Self:
+        """Lower incomplete gamma function, regularised. In place."""
+
+    def igammac(self, other: Tensor) -> Tensor:
+        """Upper incomplete gamma function, regularised."""
+
+    def igammac_(self, other: Tensor) -> Self:
+        """Upper incomplete gamma function, regularised. In place."""
 
     def index_add(self, dim: _int, index: Tensor, source: Tensor, *, alpha: Number | Tensor = 1) -> Tensor:
         """With slices added at positions of an axis."""
@@ -656,10 +746,10 @@ class Methods:
     def lcm_(self, other: Tensor) -> Self:
         """Least common multiples. In place."""
 
-    def ldexp(self, other: Operand) -> Tensor:
+    def ldexp(self, other: Tensor) -> Tensor:
         """`input * 2 ** other`"""
 
-    def ldexp_(self, other: Operand) -> Self:
+    def ldexp_(self, other: Tensor) -> Self:
         """`input * 2 ** other` In place."""
 
     def le(self, other: Operand) -> Tensor:
@@ -716,19 +806,28 @@ class Methods:
     def log_(self) -> Self:
         """Natural logarithm. In place."""
 
+    def log_normal_(self, mean: _float = 1.0, std: _float = 2.0, *, generator: Generator | None = None) -> Self:
+        """e to the power of normal numbers. In place."""
+
     def log_softmax(self, dim: _int, dtype: DType | None = None) -> Tensor:
         """Logarithm of softmax."""
 
-    def logaddexp(self, other: Operand) -> Tensor:
+    def logaddexp(self, other: Tensor) -> Tensor:
         """`log(exp(input) + exp(other))`"""
+
+    def logaddexp2(self, other: Tensor) -> Tensor:
+        """`log2(2 ** input + 2 ** other)`"""
+
+    def logcumsumexp(self, dim: _int) -> Tensor:
+        """Logarithms of the running sums of exponentials along an axis."""
 
     def logdet(self) -> Tensor:
         """Logarithm of the determinants of matrices."""
 
-    def logical_and(self, other: Operand) -> Tensor:
+    def logical_and(self, other: Tensor) -> Tensor:
         """Whether both are not zero."""
 
-    def logical_and_(self, other: Operand) -> Self:
+    def logical_and_(self, other: Tensor) -> Self:
         """Whether both are not zero. In place."""
 
     def logical_not(self) -> Tensor:
@@ -737,16 +836,16 @@ class Methods:
     def logical_not_(self) -> Self:
         """Whether elements are zero. In place."""
 
-    def logical_or(self, other: Operand) -> Tensor:
+    def logical_or(self, other: Tensor) -> Tensor:
         """Whether one is not zero."""
 
-    def logical_or_(self, other: Operand) -> Self:
+    def logical_or_(self, other: Tensor) -> Self:
         """Whether one is not zero. In place."""
 
-    def logical_xor(self, other: Operand) -> Tensor:
+    def logical_xor(self, other: Tensor) -> Tensor:
         """Whether exactly one is not zero."""
 
-    def logical_xor_(self, other: Operand) -> Self:
+    def logical_xor_(self, other: Tensor) -> Self:
         """Whether exactly one is not zero. In place."""
 
     def logit(self, eps: _float | None = None) -> Tensor:
@@ -787,13 +886,13 @@ class Methods:
         """The largest element."""
 
     @overload
-    def max(self, dim: _int, keepdim: _bool = False) -> return_types.max: ...
-    @overload
     def max(self, other: Tensor) -> Tensor: ...
-    def maximum(self, other: Operand) -> Tensor:
+    @overload
+    def max(self, dim: _int, keepdim: _bool = False) -> return_types.max: ...
+    def maximum(self, other: Tensor) -> Tensor:
         """The larger elements; NaN where either is."""
 
-    def maximum_(self, other: Operand) -> Self:
+    def maximum_(self, other: Tensor) -> Self:
         """The larger elements; NaN where either is. In place."""
 
     def mean(
@@ -802,24 +901,36 @@ class Methods:
         """Mean over axes; over all when none is given."""
 
     @overload
+    def median(self) -> Tensor:
+        """The lower median; NaN where an element is."""
+
+    @overload
+    def median(self, dim: _int, keepdim: _bool = False) -> return_types.median: ...
+    @overload
     def min(self) -> Tensor:
         """The smallest element."""
 
     @overload
-    def min(self, dim: _int, keepdim: _bool = False) -> return_types.min: ...
-    @overload
     def min(self, other: Tensor) -> Tensor: ...
-    def minimum(self, other: Operand) -> Tensor:
+    @overload
+    def min(self, dim: _int, keepdim: _bool = False) -> return_types.min: ...
+    def minimum(self, other: Tensor) -> Tensor:
         """The smaller elements; NaN where either is."""
 
-    def minimum_(self, other: Operand) -> Self:
+    def minimum_(self, other: Tensor) -> Self:
         """The smaller elements; NaN where either is. In place."""
 
     def mish(self) -> Tensor:
         """`input * tanh(softplus(input))`"""
 
+    @overload
     def mm(self, mat2: Tensor) -> Tensor:
         """Product of two matrices."""
+
+    @overload
+    def mm(self, mat2: Tensor, out_dtype: DType) -> Tensor: ...
+    def mode(self, dim: _int = -1, keepdim: _bool = False) -> return_types.mode:
+        """Along an axis: the most frequent elements, of several the smallest, and their positions."""
 
     def moveaxis(self, source: _int | Sequence[_int], destination: _int | Sequence[_int]) -> Tensor:
         """Axes moved to other places; a view."""
@@ -836,6 +947,11 @@ class Methods:
     def mul_(self, other: Operand) -> Self:
         """`input * other` In place."""
 
+    def multinomial(
+        self, num_samples: _int, replacement: _bool = False, *, generator: Generator | None = None
+    ) -> Tensor:
+        """Categories drawn by the weights in each row."""
+
     def multiply(self, other: Operand) -> Tensor:
         """`input * other`"""
 
@@ -844,6 +960,12 @@ class Methods:
 
     def mv(self, vec: Tensor) -> Tensor:
         """Product of a matrix and a vector."""
+
+    def mvlgamma(self, p: _int) -> Tensor:
+        """Logarithm of the multivariate gamma function."""
+
+    def mvlgamma_(self, p: _int) -> Self:
+        """Logarithm of the multivariate gamma function. In place."""
 
     def nan_to_num(
         self, nan: _float | None = None, posinf: _float | None = None, neginf: _float | None = None
@@ -882,6 +1004,9 @@ class Methods:
 
     @overload
     def narrow(self, dim: _int, start: Tensor, length: _int) -> Tensor: ...
+    def narrow_copy(self, dim: _int, start: _int, length: _int) -> Tensor:
+        """A copy of some elements of one axis."""
+
     def ne(self, other: Operand) -> Tensor:
         """Whether elements differ."""
 
@@ -900,14 +1025,123 @@ class Methods:
     def negative_(self) -> Self:
         """`-input` In place."""
 
+    @overload
+    def new_empty(
+        self,
+        *size: _int,
+        dtype: DType | None = None,
+        layout: _layout | None = None,
+        device: _device | None = None,
+        pin_memory: _bool = False,
+        requires_grad: _bool = False,
+    ) -> Tensor:
+        """Arbitrary contents, by default of this tensor's dtype."""
+
+    @overload
+    def new_empty(
+        self,
+        size: Sequence[_int],
+        *,
+        dtype: DType | None = None,
+        layout: _layout | None = None,
+        device: _device | None = None,
+        pin_memory: _bool = False,
+        requires_grad: _bool = False,
+    ) -> Tensor: ...
+    def new_full(
+        self,
+        size: Sequence[_int],
+        fill_value: Number | Tensor,
+        *,
+        dtype: DType | None = None,
+        layout: _layout | None = None,
+        device: _device | None = None,
+        pin_memory: _bool = False,
+        requires_grad: _bool = False,
+    ) -> Tensor:
+        """All elements `fill_value`, by default of this tensor's dtype."""
+
+    @overload
+    def new_ones(
+        self,
+        *size: _int,
+        dtype: DType | None = None,
+        layout: _layout | None = None,
+        device: _device | None = None,
+        pin_memory: _bool = False,
+        requires_grad: _bool = False,
+    ) -> Tensor:
+        """All ones, by default of this tensor's dtype."""
+
+    @overload
+    def new_ones(
+        self,
+        size: Sequence[_int],
+        *,
+        dtype: DType | None = None,
+        layout: _layout | None = None,
+        device: _device | None = None,
+        pin_memory: _bool = False,
+        requires_grad: _bool = False,
+    ) -> Tensor: ...
+    @overload
+    def new_zeros(
+        self,
+        *size: _int,
+        dtype: DType | None = None,
+        layout: _layout | None = None,
+        device: _device | None = None,
+        pin_memory: _bool = False,
+        requires_grad: _bool = False,
+    ) -> Tensor:
+        """All zeros, by default of this tensor's dtype."""
+
+    @overload
+    def new_zeros(
+        self,
+        size: Sequence[_int],
+        *,
+        dtype: DType | None = None,
+        layout: _layout | None = None,
+        device: _device | None = None,
+        pin_memory: _bool = False,
+        requires_grad: _bool = False,
+    ) -> Tensor: ...
     def nextafter(self, other: Tensor) -> Tensor:
         """The next numbers towards others."""
 
     def nextafter_(self, other: Tensor) -> Self:
         """The next numbers towards others. In place."""
 
-    def nonzero(self, *, as_tuple: _bool = False) -> Tensor:
+    @overload
+    def nonzero(self) -> Tensor:
         """Positions of the elements that are not zero."""
+
+    @overload
+    def nonzero(self, *, as_tuple: _bool) -> tuple[Tensor, ...]: ...
+    def nonzero_static(self, *, size: _int, fill_value: _int = -1) -> Tensor:
+        """Positions of so many elements that are not zero."""
+
+    @overload
+    def norm(
+        self,
+        p: str = "fro",
+        dim: _int | Sequence[_int] | None = None,
+        keepdim: _bool = False,
+        dtype: DType | None = None,
+    ) -> Tensor:
+        """Norm of all elements or along axes."""
+
+    @overload
+    def norm(
+        self,
+        p: Number | Tensor | None,
+        dim: _int | Sequence[_int] | None = None,
+        keepdim: _bool = False,
+        dtype: DType | None = None,
+    ) -> Tensor: ...
+    def normal_(self, mean: _float = 0.0, std: _float = 1.0, *, generator: Generator | None = None) -> Self:
+        """Normal numbers. In place."""
 
     def not_equal(self, other: Operand) -> Tensor:
         """Whether elements differ."""
@@ -927,6 +1161,12 @@ class Methods:
 
     @overload
     def permute(self, dims: Sequence[_int]) -> Tensor: ...
+    def polygamma(self, n: _int) -> Tensor:
+        """Derivatives of the logarithm of the gamma function."""
+
+    def polygamma_(self, n: _int) -> Self:
+        """Derivatives of the logarithm of the gamma function. In place."""
+
     def positive(self) -> Tensor:
         """The elements as they are."""
 
@@ -959,6 +1199,17 @@ class Methods:
     def rad2deg(self) -> Tensor:
         """Radians as degrees."""
 
+    def rad2deg_(self) -> Self:
+        """Radians as degrees. In place."""
+
+    @overload
+    def random_(self, *, generator: Generator | None = None) -> Self:
+        """Whole numbers, all that the dtype holds exactly from 0 on. In place."""
+
+    @overload
+    def random_(self, to: _int, *, generator: Generator | None = None) -> Self: ...
+    @overload
+    def random_(self, from_: _int, to: _int | None, *, generator: Generator | None = None) -> Self: ...
     def ravel(self) -> Tensor:
         """All elements as a vector."""
 
@@ -983,6 +1234,12 @@ class Methods:
     def remainder_(self, other: Operand) -> Self:
         """Remainder of the division, with the sign of `other`. In place."""
 
+    def renorm(self, p: Number | Tensor, dim: _int, maxnorm: Number | Tensor) -> Tensor:
+        """Slices along an axis scaled down to a norm."""
+
+    def renorm_(self, p: Number | Tensor, dim: _int, maxnorm: Number | Tensor) -> Self:
+        """Slices along an axis scaled down to a norm. In place."""
+
     @overload
     def repeat(self, *repeats: _int) -> Tensor:
         """Repeated along every axis."""
@@ -1005,6 +1262,15 @@ class Methods:
     def reshape(self, shape: Sequence[_int]) -> Tensor: ...
     def reshape_as(self, other: Tensor) -> Tensor:
         """In the shape of another tensor."""
+
+    @overload
+    def resize_(self, *size: _int, memory_format: _memory_format | None = None) -> Self:
+        """Other sizes over the same memory, which grows where it is too small; new elements are arbitrary. In place."""
+
+    @overload
+    def resize_(self, size: Sequence[_int], *, memory_format: _memory_format | None = None) -> Self: ...
+    def resize_as_(self, other: Tensor, *, memory_format: _memory_format | None = None) -> Self:
+        """The sizes of another tensor over the same memory, which grows where it is too small. In place."""
 
     def resolve_conj(self) -> Tensor:
         """The tensor with conjugation carried out: the tensor itself."""
@@ -1069,9 +1335,28 @@ class Methods:
     def select(self, dim: _int, index: _int) -> Tensor:
         """One slice of an axis, without it; a view."""
 
+    def select_scatter(self, src: Tensor, dim: _int, index: _int) -> Tensor:
+        """With another slice at a position of an axis."""
+
     def selu(self) -> Tensor:
         """Scaled exponential linear unit."""
 
+    @overload
+    def set_(self) -> Self:
+        """No elements any more. In place."""
+
+    @overload
+    def set_(self, source: Tensor) -> Self: ...
+    @overload
+    def set_(self, source: UntypedStorage) -> Self: ...
+    @overload
+    def set_(
+        self, source: Tensor, storage_offset: _int, size: Sequence[_int], stride: Sequence[_int] | None = None
+    ) -> Self: ...
+    @overload
+    def set_(
+        self, source: UntypedStorage, storage_offset: _int, size: Sequence[_int], stride: Sequence[_int] | None = None
+    ) -> Self: ...
     def sgn(self) -> Tensor:
         """1, 0 or -1 by the sign of the elements."""
 
@@ -1113,6 +1398,11 @@ class Methods:
 
     def sinh_(self) -> Self:
         """Hyperbolic sine. In place."""
+
+    def slice_scatter(
+        self, src: Tensor, dim: _int = 0, start: _int | None = None, end: _int | None = None, step: _int = 1
+    ) -> Tensor:
+        """With other elements in a range of an axis."""
 
     def softmax(self, dim: _int, dtype: DType | None = None) -> Tensor:
         """Exponentials along an axis that add up to one."""
@@ -1157,8 +1447,21 @@ class Methods:
     def squeeze(self, *dim: _int) -> Tensor: ...
     @overload
     def squeeze(self, dim: Sequence[_int]) -> Tensor: ...
+    @overload
+    def squeeze_(self) -> Self:
+        """Without axes of size 1; a view. In place."""
+
+    @overload
+    def squeeze_(self, dim: _int) -> Self: ...
+    @overload
+    def squeeze_(self, *dim: _int) -> Self: ...
+    @overload
+    def squeeze_(self, dim: Sequence[_int]) -> Self: ...
     def squeeze_all(self) -> Tensor:
         """Without axes of size 1; a view."""
+
+    def squeeze_all_(self) -> Self:
+        """Without axes of size 1; a view. In place."""
 
     @overload
     def std(self, *dim: _int, correction: Number | Tensor | None = 1, keepdim: _bool = False) -> Tensor:
@@ -1193,14 +1496,29 @@ class Methods:
     ) -> Tensor:
         """Sum over axes; over all when none is given. Integers give int64."""
 
+    @overload
+    def sum_to_size(self, *size: _int) -> Tensor:
+        """Summed to a shape that broadcasts to it."""
+
+    @overload
+    def sum_to_size(self, size: Sequence[_int]) -> Tensor: ...
     def swapaxes(self, axis0: _int, axis1: _int) -> Tensor:
         """Two axes exchanged; a view."""
+
+    def swapaxes_(self, axis0: _int, axis1: _int) -> Self:
+        """Two axes exchanged; a view. In place."""
 
     def swapdims(self, dim0: _int, dim1: _int) -> Tensor:
         """Two axes exchanged; a view."""
 
+    def swapdims_(self, dim0: _int, dim1: _int) -> Self:
+        """Two axes exchanged; a view. In place."""
+
     def t(self) -> Tensor:
         """Rows and columns exchanged; a view."""
+
+    def t_(self) -> Self:
+        """Rows and columns exchanged; a view. In place."""
 
     def take(self, index: Tensor) -> Tensor:
         """Elements at positions of all elements in a row."""
@@ -1247,6 +1565,9 @@ class Methods:
     def transpose(self, dim0: _int, dim1: _int) -> Tensor:
         """Two axes exchanged; a view."""
 
+    def transpose_(self, dim0: _int, dim1: _int) -> Self:
+        """Two axes exchanged; a view. In place."""
+
     def tril(self, diagonal: _int = 0) -> Tensor:
         """Lower triangles, the rest zero."""
 
@@ -1280,6 +1601,9 @@ class Methods:
     def unfold(self, dimension: _int, size: _int, step: _int) -> Tensor:
         """Windows of an axis as a new last axis; a view."""
 
+    def uniform_(self, from_: _float = 0.0, to: _float = 1.0, *, generator: Generator | None = None) -> Self:
+        """Uniform numbers in [from, to). In place."""
+
     def unique(
         self, sorted: _bool = True, return_inverse: _bool = False, return_counts: _bool = False, dim: _int | None = None
     ) -> tuple[Tensor, ...]:
@@ -1290,8 +1614,20 @@ class Methods:
     ) -> tuple[Tensor, ...]:
         """The elements without those that equal the one before."""
 
+    def unsafe_chunk(self, chunks: _int, dim: _int = 0) -> tuple[Tensor, ...]:
+        """So many parts along an axis; views."""
+
+    def unsafe_split(self, split_size: _int, dim: _int = 0) -> tuple[Tensor, ...]:
+        """Parts along an axis; views."""
+
+    def unsafe_split_with_sizes(self, split_sizes: Sequence[_int], dim: _int = 0) -> tuple[Tensor, ...]:
+        """Parts along an axis; views."""
+
     def unsqueeze(self, dim: _int) -> Tensor:
         """With an axis of size 1; a view."""
+
+    def unsqueeze_(self, dim: _int) -> Self:
+        """With an axis of size 1; a view. In place."""
 
     @overload
     def var(self, *dim: _int, correction: Number | Tensor | None = 1, keepdim: _bool = False) -> Tensor:

@@ -6,12 +6,14 @@ from typing import TypeAlias, overload
 
 import lampyr
 from lampyr import return_types
-from lampyr._lampyr import DType, Number, Operand, Tensor
+from lampyr._lampyr import DType, Generator, Number, Operand, Tensor
 
 _bool: TypeAlias = bool
 _int: TypeAlias = int
 _float: TypeAlias = float
 _device: TypeAlias = str | lampyr.device
+_layout: TypeAlias = lampyr.layout
+_memory_format: TypeAlias = lampyr.memory_format
 
 __all__ = [
     "abs",
@@ -27,6 +29,7 @@ __all__ = [
     "addmv",
     "addr",
     "adjoint",
+    "alias_copy",
     "all",
     "allclose",
     "amax",
@@ -34,6 +37,7 @@ __all__ = [
     "aminmax",
     "angle",
     "any",
+    "arange",
     "arccos",
     "arccosh",
     "arcsin",
@@ -46,6 +50,8 @@ __all__ = [
     "argsort",
     "argwhere",
     "as_strided",
+    "as_strided_copy",
+    "as_strided_scatter",
     "asin",
     "asinh",
     "atan",
@@ -56,6 +62,9 @@ __all__ = [
     "atleast_3d",
     "avg_pool1d",
     "baddbmm",
+    "batch_norm",
+    "bernoulli",
+    "bilinear",
     "bincount",
     "bitwise_and",
     "bitwise_left_shift",
@@ -79,12 +88,14 @@ __all__ = [
     "clamp_max",
     "clamp_min",
     "clip",
+    "clone",
     "column_stack",
     "combinations",
     "concat",
     "concatenate",
     "conj",
     "conj_physical",
+    "constant_pad_nd",
     "contiguous",
     "conv1d",
     "conv2d",
@@ -104,20 +115,27 @@ __all__ = [
     "cummin",
     "cumprod",
     "cumsum",
+    "cumulative_trapezoid",
     "deg2rad",
     "detach",
     "diag",
     "diag_embed",
     "diagflat",
     "diagonal",
+    "diagonal_copy",
+    "diagonal_scatter",
     "diff",
     "digamma",
+    "dist",
     "div",
     "divide",
     "dot",
+    "dropout",
     "dsplit",
     "dstack",
     "einsum",
+    "empty",
+    "empty_like",
     "eq",
     "equal",
     "erf",
@@ -126,8 +144,12 @@ __all__ = [
     "exp",
     "exp2",
     "expand",
+    "expand_copy",
     "expand_dims",
     "expm1",
+    "eye",
+    "fill",
+    "fill_",
     "fix",
     "flatten",
     "flip",
@@ -141,11 +163,14 @@ __all__ = [
     "fmod",
     "frac",
     "frexp",
+    "full",
+    "full_like",
     "gather",
     "gcd",
     "ge",
     "gelu",
     "ger",
+    "gradient",
     "greater",
     "greater_equal",
     "gt",
@@ -158,6 +183,8 @@ __all__ = [
     "hstack",
     "hypot",
     "i0",
+    "igamma",
+    "igammac",
     "index_add",
     "index_copy",
     "index_fill",
@@ -187,18 +214,22 @@ __all__ = [
     "less",
     "less_equal",
     "lgamma",
+    "linspace",
     "log",
     "log10",
     "log1p",
     "log2",
     "log_softmax",
     "logaddexp",
+    "logaddexp2",
+    "logcumsumexp",
     "logdet",
     "logical_and",
     "logical_not",
     "logical_or",
     "logical_xor",
     "logit",
+    "logspace",
     "logsumexp",
     "lt",
     "masked_fill",
@@ -206,38 +237,52 @@ __all__ = [
     "masked_select",
     "matmul",
     "max",
+    "max_pool2d",
     "maximum",
     "mean",
+    "median",
     "meshgrid",
     "min",
     "minimum",
     "mish",
     "mm",
+    "mode",
     "moveaxis",
     "movedim",
     "msort",
     "mul",
+    "multinomial",
     "multiply",
     "mv",
+    "mvlgamma",
     "nan_to_num",
     "nanmean",
     "nanmedian",
     "nanquantile",
     "nansum",
     "narrow",
+    "narrow_copy",
     "ne",
     "neg",
     "negative",
     "nextafter",
     "nonzero",
+    "nonzero_static",
+    "norm",
+    "normal",
     "not_equal",
+    "ones",
+    "ones_like",
     "outer",
     "pad",
     "pairwise_distance",
     "pdist",
     "permute",
+    "permute_copy",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "poisson",
+    "polygamma",
     "positive",
     "pow",
     "prelu",
@@ -245,12 +290,20 @@ __all__ = [
     "put",
     "quantile",
     "rad2deg",
+    "rand",
+    "rand_like",
+    "randint",
+    "randint_like",
+    "randn",
+    "randn_like",
+    "randperm",
     "ravel",
     "real",
     "reciprocal",
     "relu",
     "relu6",
     "remainder",
+    "renorm",
     "repeat",
     "repeat_interleave",
     "reshape",
@@ -262,11 +315,14 @@ __all__ = [
     "row_stack",
     "rsqrt",
     "rsub",
+    "scalar_tensor",
     "scatter",
     "scatter_add",
     "scatter_reduce",
     "searchsorted",
     "select",
+    "select_copy",
+    "select_scatter",
     "selu",
     "selu_",
     "sgn",
@@ -277,15 +333,19 @@ __all__ = [
     "sin",
     "sinc",
     "sinh",
+    "slice_scatter",
     "softmax",
     "softplus",
     "sort",
     "split",
+    "split_copy",
     "split_with_sizes",
+    "split_with_sizes_copy",
     "sqrt",
     "square",
     "squeeze",
     "squeeze_all",
+    "squeeze_copy",
     "stack",
     "std",
     "std_mean",
@@ -295,6 +355,7 @@ __all__ = [
     "swapaxes",
     "swapdims",
     "t",
+    "t_copy",
     "take",
     "take_along_dim",
     "tan",
@@ -305,6 +366,9 @@ __all__ = [
     "topk",
     "trace",
     "transpose",
+    "transpose_copy",
+    "trapezoid",
+    "trapz",
     "tril",
     "tril_indices",
     "triu",
@@ -312,18 +376,29 @@ __all__ = [
     "true_divide",
     "trunc",
     "unbind",
+    "unbind_copy",
     "unflatten",
+    "unfold_copy",
     "unique",
     "unique_consecutive",
+    "unravel_index",
+    "unsafe_chunk",
+    "unsafe_split",
+    "unsafe_split_with_sizes",
     "unsqueeze",
+    "unsqueeze_copy",
     "var",
     "var_mean",
     "vdot",
     "view",
+    "view_copy",
     "vsplit",
     "vstack",
     "where",
     "xlogy",
+    "zero_",
+    "zeros",
+    "zeros_like",
 ]
 
 def abs(input: Tensor, *, out: Tensor | None = None) -> Tensor:
@@ -365,6 +440,7 @@ def addcmul(
 ) -> Tensor:
     """`input + value * tensor1 * tensor2`"""
 
+@overload
 def addmm(
     input: Tensor,
     mat1: Tensor,
@@ -376,6 +452,17 @@ def addmm(
 ) -> Tensor:
     """`beta * input + alpha * (mat1 @ mat2)`"""
 
+@overload
+def addmm(
+    input: Tensor,
+    mat1: Tensor,
+    mat2: Tensor,
+    out_dtype: DType,
+    *,
+    beta: Number | Tensor = 1,
+    alpha: Number | Tensor = 1,
+    out: Tensor | None = None,
+) -> Tensor: ...
 def addmv(
     input: Tensor,
     mat: Tensor,
@@ -400,6 +487,9 @@ def addr(
 
 def adjoint(input: Tensor) -> Tensor:
     """The last two axes exchanged; a view."""
+
+def alias_copy(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """A copy of what the view shows."""
 
 def all(
     input: Tensor, dim: _int | Sequence[_int] | None = None, keepdim: _bool = False, *, out: Tensor | None = None
@@ -434,6 +524,32 @@ def any(
 ) -> Tensor:
     """Whether any element is not zero, of all or over axes."""
 
+@overload
+def arange(
+    end: Number | Tensor,
+    *,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+) -> Tensor:
+    """Whole numbers from 0 up to but not including `end`."""
+
+@overload
+def arange(
+    start: Number | Tensor,
+    end: Number | Tensor,
+    step: Number | Tensor = 1,
+    *,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+) -> Tensor: ...
 def arccos(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Inverse cosine."""
 
@@ -449,7 +565,7 @@ def arcsinh(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def arctan(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Inverse tangent."""
 
-def arctan2(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
+def arctan2(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Angle of the point `(other, input)`, in radians from minus to plus pi."""
 
 def arctanh(input: Tensor, *, out: Tensor | None = None) -> Tensor:
@@ -472,6 +588,21 @@ def as_strided(
 ) -> Tensor:
     """A view with given sizes and steps over the memory of a tensor."""
 
+def as_strided_copy(
+    input: Tensor,
+    size: Sequence[_int],
+    stride: Sequence[_int],
+    storage_offset: _int | None = None,
+    *,
+    out: Tensor | None = None,
+) -> Tensor:
+    """A copy of what the view shows."""
+
+def as_strided_scatter(
+    input: Tensor, src: Tensor, size: Sequence[_int], stride: Sequence[_int], storage_offset: _int | None = None
+) -> Tensor:
+    """With other elements where a view with given steps shows them."""
+
 def asin(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Inverse sine."""
 
@@ -481,7 +612,7 @@ def asinh(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def atan(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Inverse tangent."""
 
-def atan2(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
+def atan2(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Angle of the point `(other, input)`, in radians from minus to plus pi."""
 
 def atanh(input: Tensor, *, out: Tensor | None = None) -> Tensor:
@@ -521,6 +652,7 @@ def avg_pool1d(
 ) -> Tensor:
     """Means of windows."""
 
+@overload
 def baddbmm(
     input: Tensor,
     batch1: Tensor,
@@ -531,6 +663,39 @@ def baddbmm(
     out: Tensor | None = None,
 ) -> Tensor:
     """`beta * input + alpha * (batch1 @ batch2)`"""
+
+@overload
+def baddbmm(
+    input: Tensor,
+    batch1: Tensor,
+    batch2: Tensor,
+    out_dtype: DType,
+    *,
+    beta: Number | Tensor = 1,
+    alpha: Number | Tensor = 1,
+    out: Tensor | None = None,
+) -> Tensor: ...
+def batch_norm(
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    training: _bool,
+    momentum: _float,
+    eps: _float,
+    cudnn_enabled: _bool = False,
+) -> Tensor:
+    """Every channel brought to mean 0 and variance 1; in training the running statistics are updated."""
+
+@overload
+def bernoulli(input: Tensor, *, generator: Generator | None = None, out: Tensor | None = None) -> Tensor:
+    """1 with the probability that each element says, else 0."""
+
+@overload
+def bernoulli(input: Tensor, p: _float, *, generator: Generator | None = None, out: Tensor | None = None) -> Tensor: ...
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`input1 weight input2 + bias`"""
 
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: _int = 0) -> Tensor:
     """How often each number appears."""
@@ -559,9 +724,12 @@ def block_diag(*tensors: Tensor) -> Tensor:
 
 @overload
 def block_diag(tensors: Sequence[Tensor]) -> Tensor: ...
+@overload
 def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Products of batches of matrices."""
 
+@overload
+def bmm(input: Tensor, mat2: Tensor, out_dtype: DType, *, out: Tensor | None = None) -> Tensor: ...
 @overload
 def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     """All tensors as views of one shape."""
@@ -617,6 +785,9 @@ def clamp_min(input: Tensor, min: Operand, *, out: Tensor | None = None) -> Tens
 def clip(input: Tensor, min: Operand | None = None, max: Operand | None = None, *, out: Tensor | None = None) -> Tensor:
     """Elements brought between two bounds, numbers or tensors; NaN stays."""
 
+def clone(input: Tensor, *, memory_format: _memory_format | None = None) -> Tensor:
+    """A copy through which gradients flow."""
+
 def column_stack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Tensors side by side, vectors as columns."""
 
@@ -632,8 +803,13 @@ def concatenate(tensors: Sequence[Tensor], dim: _int = 0, *, out: Tensor | None 
 def conj(input: Tensor) -> Tensor:
     """The conjugate: of real numbers the tensor itself."""
 
-def conj_physical(input: Tensor) -> Tensor:
+def conj_physical(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The conjugate: of real numbers the tensor itself."""
+
+def constant_pad_nd(
+    input: Tensor, pad: Sequence[_int], value: Number | Tensor = 0, *, out: Tensor | None = None
+) -> Tensor:
+    """With a number put around."""
 
 def contiguous(input: Tensor) -> Tensor:
     """The tensor, or a row-major copy of it."""
@@ -778,6 +954,12 @@ def cumprod(input: Tensor, dim: _int, *, dtype: DType | None = None, out: Tensor
 def cumsum(input: Tensor, dim: _int, *, dtype: DType | None = None, out: Tensor | None = None) -> Tensor:
     """Running sums along an axis. Integers give int64."""
 
+@overload
+def cumulative_trapezoid(y: Tensor, x: Tensor, *, dim: _int = -1) -> Tensor:
+    """Areas up to each element by the trapezoidal rule."""
+
+@overload
+def cumulative_trapezoid(y: Tensor, *, dx: Number | Tensor = 1, dim: _int = -1) -> Tensor: ...
 def deg2rad(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Degrees as radians."""
 
@@ -796,6 +978,14 @@ def diagflat(input: Tensor, offset: _int = 0) -> Tensor:
 def diagonal(input: Tensor, offset: _int = 0, dim1: _int = 0, dim2: _int = 1) -> Tensor:
     """The diagonal of two axes as the last axis; a view."""
 
+def diagonal_copy(
+    input: Tensor, offset: _int = 0, dim1: _int = 0, dim2: _int = 1, *, out: Tensor | None = None
+) -> Tensor:
+    """A copy of what the view shows."""
+
+def diagonal_scatter(input: Tensor, src: Tensor, offset: _int = 0, dim1: _int = 0, dim2: _int = 1) -> Tensor:
+    """With another diagonal."""
+
 def diff(
     input: Tensor,
     n: _int = 1,
@@ -810,6 +1000,9 @@ def diff(
 def digamma(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Derivative of the logarithm of the gamma function."""
 
+def dist(input: Tensor, other: Tensor, p: Number | Tensor = 2) -> Tensor:
+    """Norm of a difference."""
+
 def div(input: Operand, other: Operand, *, rounding_mode: str | None = None, out: Tensor | None = None) -> Tensor:
     """`input / other`; integers give floats unless the quotient is rounded (`floor` or `trunc`)."""
 
@@ -818,6 +1011,9 @@ def divide(input: Operand, other: Operand, *, rounding_mode: str | None = None, 
 
 def dot(input: Tensor, tensor: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Sum of products of two vectors."""
+
+def dropout(input: Tensor, p: _float = 0.5, train: _bool = True) -> Tensor:
+    """Elements left out at random in training."""
 
 @overload
 def dsplit(input: Tensor, sections: _int) -> tuple[Tensor, ...]:
@@ -838,6 +1034,43 @@ def einsum(equation: str, op0: Tensor) -> Tensor: ...
 def einsum(equation: str, op0: Tensor, op1: Tensor) -> Tensor: ...
 @overload
 def einsum(equation: str, op0: Tensor, op1: Tensor, op2: Tensor) -> Tensor: ...
+@overload
+def empty(
+    *size: _int,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+    memory_format: _memory_format | None = None,
+) -> Tensor:
+    """Arbitrary contents."""
+
+@overload
+def empty(
+    size: Sequence[_int],
+    *,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+    memory_format: _memory_format | None = None,
+) -> Tensor: ...
+def empty_like(
+    input: Tensor,
+    *,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+    memory_format: _memory_format | None = None,
+) -> Tensor:
+    """Arbitrary contents with the shape of `input`."""
+
 def eq(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Whether elements are equal."""
 
@@ -862,11 +1095,33 @@ def exp2(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def expand(input: Tensor, size: Sequence[_int]) -> Tensor:
     """A view broadcast to a shape; -1 keeps a size."""
 
+def expand_copy(input: Tensor, size: Sequence[_int], *, out: Tensor | None = None) -> Tensor:
+    """A copy of what the view shows."""
+
 def expand_dims(input: Tensor, dim: _int) -> Tensor:
     """With an axis of size 1; a view."""
 
 def expm1(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """`exp(input) - 1`, exact for small elements."""
+
+def eye(
+    n: _int,
+    m: _int | None = None,
+    *,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+) -> Tensor:
+    """The identity matrix of `n` rows and `m` columns, by default as many."""
+
+def fill(input: Tensor, value: Operand) -> Tensor:
+    """Every element one value."""
+
+def fill_(input: Tensor, value: Operand) -> Tensor:
+    """Every element one value. In place."""
 
 def fix(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The whole part of the elements."""
@@ -892,10 +1147,10 @@ def floor(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def floor_divide(input: Operand, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """`input / other`, rounded down."""
 
-def fmax(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
+def fmax(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The larger elements; of a number and NaN the number."""
 
-def fmin(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
+def fmin(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The smaller elements; of a number and NaN the number."""
 
 def fmod(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
@@ -906,6 +1161,32 @@ def frac(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 def frexp(input: Tensor, *, out: Sequence[Tensor] | None = None) -> return_types.frexp:
     """Fractions from one half to one, and exponents of two."""
+
+def full(
+    size: Sequence[_int],
+    fill_value: Number | Tensor,
+    *,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+) -> Tensor:
+    """All elements `fill_value`."""
+
+def full_like(
+    input: Tensor,
+    fill_value: Number | Tensor,
+    *,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+    memory_format: _memory_format | None = None,
+) -> Tensor:
+    """All elements `fill_value`, with the shape of `input`."""
 
 def gather(input: Tensor, dim: _int, index: Tensor, *, sparse_grad: _bool = False, out: Tensor | None = None) -> Tensor:
     """Elements at positions along an axis."""
@@ -922,6 +1203,24 @@ def gelu(input: Tensor, *, approximate: str = "none", out: Tensor | None = None)
 def ger(input: Tensor, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """All products of two vectors."""
 
+@overload
+def gradient(
+    input: Tensor,
+    *,
+    spacing: Number | Tensor | None = None,
+    dim: _int | Sequence[_int] | None = None,
+    edge_order: _int = 1,
+) -> tuple[Tensor, ...]:
+    """Slopes along axes, by differences."""
+
+@overload
+def gradient(
+    input: Tensor, *, spacing: Sequence[_float], dim: _int | Sequence[_int] | None = None, edge_order: _int = 1
+) -> tuple[Tensor, ...]: ...
+@overload
+def gradient(
+    input: Tensor, *, spacing: Sequence[Tensor], dim: _int | Sequence[_int] | None = None, edge_order: _int = 1
+) -> tuple[Tensor, ...]: ...
 def greater(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Whether elements of `input` are greater."""
 
@@ -955,11 +1254,17 @@ def hsplit(input: Tensor, indices: Sequence[_int]) -> tuple[Tensor, ...]: ...
 def hstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Tensors side by side."""
 
-def hypot(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
+def hypot(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """`sqrt(input ** 2 + other ** 2)`"""
 
 def i0(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Modified Bessel function of the first kind of order 0."""
+
+def igamma(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Lower incomplete gamma function, regularised."""
+
+def igammac(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Upper incomplete gamma function, regularised."""
 
 def index_add(
     input: Tensor, dim: _int, index: Tensor, source: Tensor, *, alpha: Number | Tensor = 1, out: Tensor | None = None
@@ -1052,7 +1357,7 @@ def kthvalue(
 def lcm(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Least common multiples."""
 
-def ldexp(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
+def ldexp(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """`input * 2 ** other`"""
 
 def le(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
@@ -1070,6 +1375,20 @@ def less_equal(input: Tensor, other: Operand, *, out: Tensor | None = None) -> T
 def lgamma(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Logarithm of the absolute value of the gamma function."""
 
+def linspace(
+    start: Number | Tensor,
+    end: Number | Tensor,
+    steps: _int,
+    *,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+) -> Tensor:
+    """`steps` numbers at equal distances from `start` to `end`, both included."""
+
 def log(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Natural logarithm."""
 
@@ -1085,26 +1404,47 @@ def log2(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def log_softmax(input: Tensor, dim: _int, dtype: DType | None = None, *, out: Tensor | None = None) -> Tensor:
     """Logarithm of softmax."""
 
-def logaddexp(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
+def logaddexp(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """`log(exp(input) + exp(other))`"""
+
+def logaddexp2(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """`log2(2 ** input + 2 ** other)`"""
+
+def logcumsumexp(input: Tensor, dim: _int, *, out: Tensor | None = None) -> Tensor:
+    """Logarithms of the running sums of exponentials along an axis."""
 
 def logdet(input: Tensor) -> Tensor:
     """Logarithm of the determinants of matrices."""
 
-def logical_and(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
+def logical_and(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Whether both are not zero."""
 
 def logical_not(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Whether elements are zero."""
 
-def logical_or(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
+def logical_or(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Whether one is not zero."""
 
-def logical_xor(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
+def logical_xor(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Whether exactly one is not zero."""
 
 def logit(input: Tensor, eps: _float | None = None, *, out: Tensor | None = None) -> Tensor:
     """`log(input / (1 - input))`, with `input` brought between `eps` and `1 - eps` where given."""
+
+def logspace(
+    start: Number | Tensor,
+    end: Number | Tensor,
+    steps: _int,
+    base: _float = 10.0,
+    *,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+) -> Tensor:
+    """`base` to the power of `steps` numbers at equal distances from `start` to `end`, both included."""
 
 def logsumexp(
     input: Tensor, dim: _int | Sequence[_int], keepdim: _bool = False, *, out: Tensor | None = None
@@ -1131,12 +1471,23 @@ def max(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The largest element."""
 
 @overload
+def max(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor: ...
+@overload
 def max(
     input: Tensor, dim: _int, keepdim: _bool = False, *, out: Sequence[Tensor] | None = None
 ) -> return_types.max: ...
-@overload
-def max(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor: ...
-def maximum(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
+def max_pool2d(
+    input: Tensor,
+    kernel_size: _int | Sequence[_int],
+    stride: _int | Sequence[_int] | None = None,
+    padding: _int | Sequence[_int] = 0,
+    dilation: _int | Sequence[_int] = 1,
+    ceil_mode: _bool = False,
+    return_indices: _bool = False,
+) -> Tensor:
+    """Largest elements in windows."""
+
+def maximum(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The larger elements; NaN where either is."""
 
 def mean(
@@ -1150,6 +1501,14 @@ def mean(
     """Mean over axes; over all when none is given."""
 
 @overload
+def median(input: Tensor) -> Tensor:
+    """The lower median; NaN where an element is."""
+
+@overload
+def median(
+    input: Tensor, dim: _int, keepdim: _bool = False, *, out: Sequence[Tensor] | None = None
+) -> return_types.median: ...
+@overload
 def meshgrid(*tensors: Tensor, indexing: str | None = None) -> tuple[Tensor, ...]:
     """Coordinates of a grid; views."""
 
@@ -1160,19 +1519,27 @@ def min(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The smallest element."""
 
 @overload
+def min(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor: ...
+@overload
 def min(
     input: Tensor, dim: _int, keepdim: _bool = False, *, out: Sequence[Tensor] | None = None
 ) -> return_types.min: ...
-@overload
-def min(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor: ...
-def minimum(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
+def minimum(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The smaller elements; NaN where either is."""
 
 def mish(input: Tensor) -> Tensor:
     """`input * tanh(softplus(input))`"""
 
+@overload
 def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Product of two matrices."""
+
+@overload
+def mm(input: Tensor, mat2: Tensor, out_dtype: DType, *, out: Tensor | None = None) -> Tensor: ...
+def mode(
+    input: Tensor, dim: _int = -1, keepdim: _bool = False, *, out: Sequence[Tensor] | None = None
+) -> return_types.mode:
+    """Along an axis: the most frequent elements, of several the smallest, and their positions."""
 
 def moveaxis(input: Tensor, source: _int | Sequence[_int], destination: _int | Sequence[_int]) -> Tensor:
     """Axes moved to other places; a view."""
@@ -1186,11 +1553,24 @@ def msort(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def mul(input: Operand, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """`input * other`"""
 
+def multinomial(
+    input: Tensor,
+    num_samples: _int,
+    replacement: _bool = False,
+    *,
+    generator: Generator | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Categories drawn by the weights in each row."""
+
 def multiply(input: Operand, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """`input * other`"""
 
 def mv(input: Tensor, vec: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Product of a matrix and a vector."""
+
+def mvlgamma(input: Tensor, p: _int, *, out: Tensor | None = None) -> Tensor:
+    """Logarithm of the multivariate gamma function."""
 
 def nan_to_num(
     input: Tensor,
@@ -1247,6 +1627,9 @@ def narrow(input: Tensor, dim: _int, start: _int, length: _int) -> Tensor:
 
 @overload
 def narrow(input: Tensor, dim: _int, start: Tensor, length: _int) -> Tensor: ...
+def narrow_copy(input: Tensor, dim: _int, start: _int, length: _int, *, out: Tensor | None = None) -> Tensor:
+    """A copy of some elements of one axis."""
+
 def ne(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Whether elements differ."""
 
@@ -1259,11 +1642,94 @@ def negative(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def nextafter(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The next numbers towards others."""
 
-def nonzero(input: Tensor, *, as_tuple: _bool = False, out: Tensor | None = None) -> Tensor:
+@overload
+def nonzero(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Positions of the elements that are not zero."""
 
+@overload
+def nonzero(input: Tensor, *, as_tuple: _bool, out: Tensor | None = None) -> tuple[Tensor, ...]: ...
+def nonzero_static(input: Tensor, *, size: _int, fill_value: _int = -1, out: Tensor | None = None) -> Tensor:
+    """Positions of so many elements that are not zero."""
+
+@overload
+def norm(
+    input: Tensor,
+    p: str = "fro",
+    dim: _int | Sequence[_int] | None = None,
+    keepdim: _bool = False,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+) -> Tensor:
+    """Norm of all elements or along axes."""
+
+@overload
+def norm(
+    input: Tensor,
+    p: Number | Tensor | None,
+    dim: _int | Sequence[_int] | None = None,
+    keepdim: _bool = False,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+) -> Tensor: ...
+@overload
+def normal(
+    mean: Tensor, std: Operand = 1.0, *, generator: Generator | None = None, out: Tensor | None = None
+) -> Tensor:
+    """Normal, with means and standard deviations of their own for each element."""
+
+@overload
+def normal(mean: _float, std: Tensor, *, generator: Generator | None = None, out: Tensor | None = None) -> Tensor: ...
+@overload
+def normal(
+    mean: _float,
+    std: _float,
+    size: Sequence[_int],
+    *,
+    generator: Generator | None = None,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+) -> Tensor: ...
 def not_equal(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Whether elements differ."""
+
+@overload
+def ones(
+    *size: _int,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+) -> Tensor:
+    """All ones."""
+
+@overload
+def ones(
+    size: Sequence[_int],
+    *,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+) -> Tensor: ...
+def ones_like(
+    input: Tensor,
+    *,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+    memory_format: _memory_format | None = None,
+) -> Tensor:
+    """Ones with the shape of `input`."""
 
 def outer(input: Tensor, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """All products of two vectors."""
@@ -1280,11 +1746,20 @@ def pdist(input: Tensor, p: _float = 2.0) -> Tensor:
 def permute(input: Tensor, dims: Sequence[_int]) -> Tensor:
     """Axes in another order; a view."""
 
+def permute_copy(input: Tensor, dims: Sequence[_int], *, out: Tensor | None = None) -> Tensor:
+    """A copy of what the view shows."""
+
 def pixel_shuffle(input: Tensor, upscale_factor: _int) -> Tensor:
     """Channels moved into larger planes."""
 
 def pixel_unshuffle(input: Tensor, downscale_factor: _int) -> Tensor:
     """Pixels moved into channels."""
+
+def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
+    """How many events happen where each element of `input` are expected."""
+
+def polygamma(n: _int, input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Derivatives of the logarithm of the gamma function."""
 
 def positive(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The elements as they are."""
@@ -1320,6 +1795,153 @@ def quantile(
 def rad2deg(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Radians as degrees."""
 
+@overload
+def rand(
+    *size: _int,
+    generator: Generator | None = None,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+) -> Tensor:
+    """Uniform in [0, 1)."""
+
+@overload
+def rand(
+    size: Sequence[_int],
+    *,
+    generator: Generator | None = None,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+) -> Tensor: ...
+def rand_like(
+    input: Tensor,
+    *,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+    memory_format: _memory_format | None = None,
+) -> Tensor:
+    """Uniform in [0, 1), with the shape of `input`."""
+
+@overload
+def randint(
+    high: _int,
+    size: Sequence[_int],
+    *,
+    generator: Generator | None = None,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+) -> Tensor:
+    """Whole numbers from 0 up to but not including `high`."""
+
+@overload
+def randint(
+    low: _int,
+    high: _int,
+    size: Sequence[_int],
+    *,
+    generator: Generator | None = None,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+) -> Tensor: ...
+@overload
+def randint_like(
+    input: Tensor,
+    high: _int,
+    *,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+    memory_format: _memory_format | None = None,
+) -> Tensor:
+    """Whole numbers from 0 up to but not including `high`, with the shape of `input`."""
+
+@overload
+def randint_like(
+    input: Tensor,
+    low: _int,
+    high: _int,
+    *,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+    memory_format: _memory_format | None = None,
+) -> Tensor: ...
+@overload
+def randn(
+    *size: _int,
+    generator: Generator | None = None,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+) -> Tensor:
+    """Normal with mean 0 and variance 1."""
+
+@overload
+def randn(
+    size: Sequence[_int],
+    *,
+    generator: Generator | None = None,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+) -> Tensor: ...
+def randn_like(
+    input: Tensor,
+    *,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+    memory_format: _memory_format | None = None,
+) -> Tensor:
+    """Normal with mean 0 and variance 1, with the shape of `input`."""
+
+def randperm(
+    n: _int,
+    *,
+    generator: Generator | None = None,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+) -> Tensor:
+    """The numbers 0 to n - 1 in random order."""
+
 def ravel(input: Tensor) -> Tensor:
     """All elements as a vector."""
 
@@ -1337,6 +1959,11 @@ def relu6(input: Tensor) -> Tensor:
 
 def remainder(input: Operand, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """Remainder of the division, with the sign of `other`."""
+
+def renorm(
+    input: Tensor, p: Number | Tensor, dim: _int, maxnorm: Number | Tensor, *, out: Tensor | None = None
+) -> Tensor:
+    """Slices along an axis scaled down to a norm."""
 
 def repeat(input: Tensor, repeats: Sequence[_int]) -> Tensor:
     """Repeated along every axis."""
@@ -1377,8 +2004,19 @@ def row_stack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor
 def rsqrt(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Reciprocal of the square root."""
 
-def rsub(input: Tensor, other: Operand, *, alpha: Number | Tensor = 1) -> Tensor:
+def rsub(input: Tensor, other: Operand, alpha: Number | Tensor = 1) -> Tensor:
     """`other - alpha * input`"""
+
+def scalar_tensor(
+    s: Number | Tensor,
+    *,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool | None = None,
+    requires_grad: _bool = False,
+) -> Tensor:
+    """A 0-d tensor."""
 
 @overload
 def scatter(input: Tensor, dim: _int, index: Tensor, src: Tensor, *, out: Tensor | None = None) -> Tensor:
@@ -1426,6 +2064,12 @@ def searchsorted(
 def select(input: Tensor, dim: _int, index: _int) -> Tensor:
     """One slice of an axis, without it; a view."""
 
+def select_copy(input: Tensor, dim: _int, index: _int, *, out: Tensor | None = None) -> Tensor:
+    """A copy of what the view shows."""
+
+def select_scatter(input: Tensor, src: Tensor, dim: _int, index: _int) -> Tensor:
+    """With another slice at a position of an axis."""
+
 def selu(input: Tensor) -> Tensor:
     """Scaled exponential linear unit."""
 
@@ -1455,6 +2099,18 @@ def sinc(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 def sinh(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Hyperbolic sine."""
+
+def slice_scatter(
+    input: Tensor,
+    src: Tensor,
+    dim: _int = 0,
+    start: _int | None = None,
+    end: _int | None = None,
+    step: _int = 1,
+    *,
+    out: Tensor | None = None,
+) -> Tensor:
+    """With other elements in a range of an axis."""
 
 def softmax(input: Tensor, dim: _int, dtype: DType | None = None, *, out: Tensor | None = None) -> Tensor:
     """Exponentials along an axis that add up to one."""
@@ -1488,8 +2144,18 @@ def split(tensor: Tensor, split_size_or_sections: _int, dim: _int = 0) -> tuple[
 
 @overload
 def split(tensor: Tensor, split_size_or_sections: Sequence[_int], dim: _int = 0) -> tuple[Tensor, ...]: ...
+def split_copy(
+    input: Tensor, split_size: _int, dim: _int = 0, *, out: Sequence[Tensor] | None = None
+) -> tuple[Tensor, ...]:
+    """Copies of parts."""
+
 def split_with_sizes(input: Tensor, split_sizes: Sequence[_int], dim: _int = 0) -> tuple[Tensor, ...]:
     """Parts along an axis; views."""
+
+def split_with_sizes_copy(
+    input: Tensor, split_sizes: Sequence[_int], dim: _int = 0, *, out: Sequence[Tensor] | None = None
+) -> tuple[Tensor, ...]:
+    """Copies of parts."""
 
 def sqrt(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Square root."""
@@ -1508,6 +2174,12 @@ def squeeze(input: Tensor, dim: Sequence[_int]) -> Tensor: ...
 def squeeze_all(input: Tensor) -> Tensor:
     """Without axes of size 1; a view."""
 
+@overload
+def squeeze_copy(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """A copy of what the view shows."""
+
+@overload
+def squeeze_copy(input: Tensor, dim: _int | Sequence[_int], *, out: Tensor | None = None) -> Tensor: ...
 def stack(tensors: Sequence[Tensor], dim: _int = 0, *, out: Tensor | None = None) -> Tensor:
     """Tensors along a new axis."""
 
@@ -1540,6 +2212,7 @@ def std_mean(
     *,
     correction: Number | Tensor | None = 1,
     keepdim: _bool = False,
+    out: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Standard deviation and mean over axes."""
 
@@ -1574,6 +2247,9 @@ def swapdims(input: Tensor, dim0: _int, dim1: _int) -> Tensor:
 def t(input: Tensor) -> Tensor:
     """Rows and columns exchanged; a view."""
 
+def t_copy(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """A copy of what the view shows."""
+
 def take(input: Tensor, index: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Elements at positions of all elements in a row."""
 
@@ -1599,11 +2275,11 @@ def tensor_split(input: Tensor, indices_or_sections: Sequence[_int], dim: _int =
 @overload
 def tensor_split(input: Tensor, tensor_indices_or_sections: Tensor, dim: _int = 0) -> tuple[Tensor, ...]: ...
 @overload
-def tensordot(a: Tensor, b: Tensor, dims: _int = 2, *, out: Tensor | None = None) -> Tensor:
+def tensordot(a: Tensor, b: Tensor, dims: _int = 2, out: Tensor | None = None) -> Tensor:
     """Sums of products over axes."""
 
 @overload
-def tensordot(a: Tensor, b: Tensor, dims: Sequence[_int | Sequence[_int]], *, out: Tensor | None = None) -> Tensor: ...
+def tensordot(a: Tensor, b: Tensor, dims: Sequence[_int | Sequence[_int]], out: Tensor | None = None) -> Tensor: ...
 def tile(input: Tensor, dims: Sequence[_int]) -> Tensor:
     """Repeated along every axis."""
 
@@ -1624,11 +2300,33 @@ def trace(input: Tensor) -> Tensor:
 def transpose(input: Tensor, dim0: _int, dim1: _int) -> Tensor:
     """Two axes exchanged; a view."""
 
+def transpose_copy(input: Tensor, dim0: _int, dim1: _int, *, out: Tensor | None = None) -> Tensor:
+    """A copy of what the view shows."""
+
+@overload
+def trapezoid(y: Tensor, x: Tensor, *, dim: _int = -1) -> Tensor:
+    """Area by the trapezoidal rule."""
+
+@overload
+def trapezoid(y: Tensor, *, dx: Number | Tensor = 1, dim: _int = -1) -> Tensor: ...
+@overload
+def trapz(y: Tensor, x: Tensor, *, dim: _int = -1) -> Tensor:
+    """Area by the trapezoidal rule."""
+
+@overload
+def trapz(y: Tensor, *, dx: Number | Tensor = 1, dim: _int = -1) -> Tensor: ...
 def tril(input: Tensor, diagonal: _int = 0, *, out: Tensor | None = None) -> Tensor:
     """Lower triangles, the rest zero."""
 
 def tril_indices(
-    row: _int, col: _int, offset: _int = 0, *, dtype: DType = ..., device: _device | None = None
+    row: _int,
+    col: _int,
+    offset: _int = 0,
+    *,
+    dtype: DType | None = ...,
+    device: _device | None = None,
+    layout: _layout | None = None,
+    pin_memory: _bool = False,
 ) -> Tensor:
     """Rows and columns of the elements of a lower triangle."""
 
@@ -1636,7 +2334,14 @@ def triu(input: Tensor, diagonal: _int = 0, *, out: Tensor | None = None) -> Ten
     """Upper triangles, the rest zero."""
 
 def triu_indices(
-    row: _int, col: _int, offset: _int = 0, *, dtype: DType = ..., device: _device | None = None
+    row: _int,
+    col: _int,
+    offset: _int = 0,
+    *,
+    dtype: DType | None = ...,
+    device: _device | None = None,
+    layout: _layout | None = None,
+    pin_memory: _bool = False,
 ) -> Tensor:
     """Rows and columns of the elements of an upper triangle."""
 
@@ -1649,8 +2354,14 @@ def trunc(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def unbind(input: Tensor, dim: _int = 0) -> tuple[Tensor, ...]:
     """The slices along an axis; views."""
 
+def unbind_copy(input: Tensor, dim: _int = 0, *, out: Sequence[Tensor] | None = None) -> tuple[Tensor, ...]:
+    """Copies of slices."""
+
 def unflatten(input: Tensor, dim: _int, sizes: Sequence[_int]) -> Tensor:
     """One axis as several; a view."""
+
+def unfold_copy(input: Tensor, dimension: _int, size: _int, step: _int, *, out: Tensor | None = None) -> Tensor:
+    """A copy of what the view shows."""
 
 def unique(
     input: Tensor,
@@ -1666,8 +2377,23 @@ def unique_consecutive(
 ) -> tuple[Tensor, ...]:
     """The elements without those that equal the one before."""
 
+def unravel_index(indices: Tensor, shape: _int | Sequence[_int]) -> tuple[Tensor, ...]:
+    """Positions on each axis of elements that are numbered row by row."""
+
+def unsafe_chunk(input: Tensor, chunks: _int, dim: _int = 0) -> tuple[Tensor, ...]:
+    """So many parts along an axis; views."""
+
+def unsafe_split(input: Tensor, split_size: _int, dim: _int = 0) -> tuple[Tensor, ...]:
+    """Parts along an axis; views."""
+
+def unsafe_split_with_sizes(input: Tensor, split_sizes: Sequence[_int], dim: _int = 0) -> tuple[Tensor, ...]:
+    """Parts along an axis; views."""
+
 def unsqueeze(input: Tensor, dim: _int) -> Tensor:
     """With an axis of size 1; a view."""
+
+def unsqueeze_copy(input: Tensor, dim: _int, *, out: Tensor | None = None) -> Tensor:
+    """A copy of what the view shows."""
 
 @overload
 def var(
@@ -1698,6 +2424,7 @@ def var_mean(
     *,
     correction: Number | Tensor | None = 1,
     keepdim: _bool = False,
+    out: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Variance and mean over axes."""
 
@@ -1713,6 +2440,12 @@ def vdot(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
 def view(input: Tensor, size: Sequence[_int]) -> Tensor:
     """The same elements in another shape, never a copy."""
 
+@overload
+def view_copy(input: Tensor, size: Sequence[_int], *, out: Tensor | None = None) -> Tensor:
+    """A copy of what the view shows."""
+
+@overload
+def view_copy(input: Tensor, dtype: DType, *, out: Tensor | None = None) -> Tensor: ...
 @overload
 def vsplit(input: Tensor, sections: _int) -> tuple[Tensor, ...]:
     """Parts below one another; views."""
@@ -1730,3 +2463,41 @@ def where(condition: Tensor, input: Operand, other: Operand, *, out: Tensor | No
 def where(condition: Tensor) -> tuple[Tensor, ...]: ...
 def xlogy(input: Operand, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """`input * log(other)`, zero where `input` is."""
+
+def zero_(input: Tensor) -> Tensor:
+    """Every element zero. In place."""
+
+@overload
+def zeros(
+    *size: _int,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+) -> Tensor:
+    """All zeros."""
+
+@overload
+def zeros(
+    size: Sequence[_int],
+    *,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+) -> Tensor: ...
+def zeros_like(
+    input: Tensor,
+    *,
+    dtype: DType | None = None,
+    layout: _layout | None = None,
+    device: _device | None = None,
+    pin_memory: _bool = False,
+    requires_grad: _bool = False,
+    memory_format: _memory_format | None = None,
+) -> Tensor:
+    """Zeros with the shape of `input`."""

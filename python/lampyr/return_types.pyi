@@ -29,7 +29,15 @@ class max(NamedTuple):
     values: Tensor
     indices: Tensor
 
+class median(NamedTuple):
+    values: Tensor
+    indices: Tensor
+
 class min(NamedTuple):
+    values: Tensor
+    indices: Tensor
+
+class mode(NamedTuple):
     values: Tensor
     indices: Tensor
 

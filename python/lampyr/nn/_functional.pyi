@@ -464,6 +464,7 @@ def fold(
 ) -> Tensor:
     """Images from columns, added up where windows overlap."""
 
+@overload
 def fractional_max_pool2d(
     input: Tensor,
     kernel_size: _int | Sequence[_int],
@@ -474,6 +475,11 @@ def fractional_max_pool2d(
 ) -> Tensor:
     """Largest elements in windows at random places."""
 
+@overload
+def fractional_max_pool2d(
+    input: Tensor, kernel_size: _int | Sequence[_int], output_size: _int | Sequence[_int], random_samples: Tensor
+) -> tuple[Tensor, Tensor]: ...
+@overload
 def fractional_max_pool3d(
     input: Tensor,
     kernel_size: _int | Sequence[_int],
@@ -484,6 +490,10 @@ def fractional_max_pool3d(
 ) -> Tensor:
     """Largest elements in windows at random places."""
 
+@overload
+def fractional_max_pool3d(
+    input: Tensor, kernel_size: _int | Sequence[_int], output_size: _int | Sequence[_int], random_samples: Tensor
+) -> tuple[Tensor, Tensor]: ...
 def fused_linear_gelu(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`gelu(linear(input, weight, bias))`"""
 
@@ -618,9 +628,12 @@ def local_response_norm(
 ) -> Tensor:
     """Divided by what channels around add up to."""
 
+@overload
 def log_softmax(input: Tensor, dim: _int | None = None, _stacklevel: _int = 3, dtype: DType | None = None) -> Tensor:
     """Logarithm of softmax."""
 
+@overload
+def log_softmax(input: Tensor, dim: _int | None = None, dtype: DType | None = None) -> Tensor: ...
 def logsigmoid(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Logarithm of the logistic function."""
 
@@ -846,7 +859,7 @@ def nll_loss(
     """Negative log likelihood of classes."""
 
 def normalize(
-    input: Tensor, p: _float = 2.0, dim: _int | Sequence[_int] = 1, eps: _float = 1e-12, *, out: Tensor | None = None
+    input: Tensor, p: _float = 2.0, dim: _int | Sequence[_int] = 1, eps: _float = 1e-12, out: Tensor | None = None
 ) -> Tensor:
     """Divided by norms along axes."""
 
@@ -965,12 +978,18 @@ def soft_margin_loss(
 ) -> Tensor:
     """`log(1 + exp(-target * input))`"""
 
+@overload
 def softmax(input: Tensor, dim: _int | None = None, _stacklevel: _int = 3, dtype: DType | None = None) -> Tensor:
     """Exponentials along an axis that add up to one."""
 
+@overload
+def softmax(input: Tensor, dim: _int | None = None, dtype: DType | None = None) -> Tensor: ...
+@overload
 def softmin(input: Tensor, dim: _int | None = None, _stacklevel: _int = 3, dtype: DType | None = None) -> Tensor:
     """Softmax of `-input`."""
 
+@overload
+def softmin(input: Tensor, dim: _int | None = None, dtype: DType | None = None) -> Tensor: ...
 def softplus(input: Tensor, beta: _float = 1.0, threshold: _float = 20.0, *, out: Tensor | None = None) -> Tensor:
     """`log(1 + exp(beta * input)) / beta`"""
 
