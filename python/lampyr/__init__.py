@@ -137,6 +137,7 @@ from lampyr.settings import (
     to_dlpack,
     typename,
 )
+from lampyr.size import Size
 
 _LAZY = {"backends", "dtypes", "func", "nn", "optim", "types"}
 """Sub-packages that are imported when they are first named."""
@@ -193,6 +194,7 @@ __all__ = [
     "OutOfRangeError",
     "Port",
     "ShapeError",
+    "Size",
     "Tensor",
     "UnsupportedError",
     "UserError",

@@ -4,6 +4,7 @@ from os import PathLike
 from typing import Any, Self, TypeAlias, overload
 
 from lampyr._methods import Methods
+from lampyr.size import Size
 
 _bool: TypeAlias = builtins.bool
 _float: TypeAlias = builtins.float
@@ -91,9 +92,9 @@ class Tensor(Methods):
     __array_priority__: _int
     def __new__(cls, data: Operand, *, dtype: DType | None = None, requires_grad: _bool = False) -> Self: ...
     @property
-    def shape(self) -> tuple[_int, ...]: ...
+    def shape(self) -> Size: ...
     @overload
-    def size(self, dim: None = None) -> tuple[_int, ...]: ...
+    def size(self, dim: None = None) -> Size: ...
     @overload
     def size(self, dim: _int) -> _int: ...
     @overload

@@ -3,7 +3,8 @@
 use lampyr::functional as f;
 use lampyr::{DType, Error};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyString, PyTuple, PyType};
 
 use super::PyTensor;
 use super::create::{from_data, leaf};
@@ -29,6 +30,12 @@ const CLASSES: &[(&str, DType)] = &[
     ("Float", DType::F32),
     ("Double", DType::F64),
 ];
+
+/// The sizes of axes, as the class `lampyr.Size`.
+pub(super) fn size<'py>(py: Python<'py>, sizes: &[usize]) -> PyResult<Bound<'py, PyAny>> {
+    static SIZE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    SIZE.import(py, "lampyr.size", "Size")?.call1((PyTuple::new(py, sizes)?,))
+}
 
 /// The name of a format.
 pub(super) fn order(format: Option<&Bound<'_, MemoryFormat>>) -> Option<&'static str> {

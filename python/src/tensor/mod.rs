@@ -45,15 +45,15 @@ impl PyTensor {
 
     /// Sizes of the axes.
     #[getter]
-    fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.t().shape())
+    fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        attributes::size(py, self.t().shape())
     }
 
     /// Sizes of the axes, or of one of them.
     #[pyo3(signature = (dim = None))]
     fn size<'py>(&self, py: Python<'py>, dim: Option<i64>) -> Result<Bound<'py, PyAny>> {
         match dim {
-            None => Ok(self.shape(py)?.into_any()),
+            None => Ok(self.shape(py)?),
             Some(d) => {
                 let axis = lampyr::ops::common::axis(d, self.t().rank())?;
                 Ok(self.t().shape()[axis].into_pyobject(py).map_err(PyErr::from)?.into_any())
