@@ -8,7 +8,7 @@ pub mod reference;
 mod resolve;
 
 pub use arg::{Arg, ArgInfo};
-pub use device::{Backend, DeviceMemory, backend, host, backends, register};
+pub use device::{Backend, DeviceMemory, backend, backends, host, register};
 pub use kernel::{Accepts, Direct, Kernel, KernelTable, Launch, Packed};
 #[doc(hidden)]
 pub use lampyr_ir::Listed as __Listed;

@@ -139,7 +139,7 @@ impl Tensor {
             let op = view.how.op(at.layout());
             let missing = || {
                 Error::autograd(format!("the gradient of writing into a view made by `{}` is not known", op.name()))
-                .with_help("write into the base tensor by indexing, or clone() the view")
+                    .with_help("write into the base tensor by indexing, or clone() the view")
             };
             let mut b = EagerBuilder::on(self.device());
             let var = op.unview(&mut b, &view.base.var(), &new.var()).ok_or_else(missing)??;

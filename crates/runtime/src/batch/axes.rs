@@ -71,9 +71,7 @@ pub(super) fn rule(call: &Call) -> Result<Option<Outputs>> {
     }
     let front = |n: i64| (0..depth).map(move |_| Dim::Known(n));
     match name {
-        "logsumexp" | "reduce_l1" | "reduce_l2" | "reduce_log_sum" | "reduce_sum_square" | "var" => {
-            reduction(call)
-        }
+        "logsumexp" | "reduce_l1" | "reduce_l2" | "reduce_log_sum" | "reduce_sum_square" | "var" => reduction(call),
         "trilu" | "det" => call.run(call.op, &call.all()?).map(Some),
         "numel" | "shape_of" | "eye_like" => shared(call),
         "set_slice" => {
