@@ -125,7 +125,8 @@ def test_the_examples_pass_pyright(tmp_path):
         "reportMissingModuleSource": False,
     }
     (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
-    command = [sys.executable, "-m", "basedpyright", "--outputjson", "-p", str(tmp_path / "pyrightconfig.json")]
+    command = [sys.executable, "-m", "basedpyright", "--outputjson", "--pythonpath", sys.executable]
+    command += ["-p", str(tmp_path / "pyrightconfig.json")]
     made = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     found = [d for d in json.loads(made.stdout)["generalDiagnostics"] if d["severity"] == "error"]
     assert [Path(d["file"]).name for d in found] == ["wrong.py"], found
