@@ -132,6 +132,13 @@ def test_the_examples_pass_pyright(tmp_path):
     assert [Path(d["file"]).name for d in found] == ["wrong.py"], found
 
 
+def test_names_of_the_lazy_modules_are_those_they_have():
+    from lampyr import histograms, types
+
+    assert set(types.__all__) == {name for name, home in lp._ELSEWHERE.items() if home == "types"}
+    assert all(callable(getattr(histograms, name)) for name, home in lp._ELSEWHERE.items() if home == "histograms")
+
+
 def test_the_stub_knows_what_the_module_has():
     stub = (Path(lp.__file__).parent / "_lampyr.pyi").read_text()
     missing = [name for name in dir(lp._lampyr) if not name.startswith("__") and f"{name}" not in stub]

@@ -110,18 +110,10 @@ impl Direct for Plain {
             return true;
         }
         let shape = &output.layout.shape;
-        let flat = |a: &Arg| a.layout.shape == *shape && a.layout.is_contiguous();
-        let form = |a: &Arg| if a.layout.len() == 1 { Form::One } else { Form::Dense };
-        if !flat(output) || inputs.iter().any(|a| !flat(a) && a.layout.len() != 1) {
-            return false;
-        }
-        let Ok(to) = tensor(output, Form::Dense) else { return false };
-        let Ok(from) = inputs.iter().map(|a| tensor(a, form(a))).collect::<Result<SmallVec<[Tensor; 4]>>>() else {
-            return false;
-        };
+        let Some((from, to)) = flat(shape, inputs.iter(), std::iter::once(output)) else { return false };
         // SAFETY: operands lie inside their memories and have as many elements as `shape`, or one; the caller's output
         // overlaps no input.
-        unsafe { execute(&self.program, shape, &from, &[to]) };
+        unsafe { execute(&self.program, shape, &from, &to) };
         true
     }
 }
@@ -154,13 +146,7 @@ pub(super) fn general(launch: &Launch, expr: &ScalarExpr, tier: Tier) -> Result<
     };
     let program = program.ok_or_else(bad)?;
 
-    let flat = |a: &Arg| a.layout.shape == *shape && a.layout.is_contiguous();
-    let all_flat = launch.inputs.iter().all(|a| flat(a) || a.layout.len() == 1) && outputs_of(launch).all(flat);
-    if all_flat {
-        let form = |a: &Arg| if a.layout.len() == 1 { Form::One } else { Form::Dense };
-        let inputs: SmallVec<[Tensor; 4]> = launch.inputs.iter().map(|a| tensor(a, form(a))).collect::<Result<_>>()?;
-        let outputs: SmallVec<[Tensor; 1]> =
-            outputs_of(launch).map(|a| tensor(a, Form::Dense)).collect::<Result<_>>()?;
+    if let Some((inputs, outputs)) = flat(shape, launch.inputs.iter(), outputs_of(launch)) {
         // SAFETY: operands lie inside their memories (the backend has checked it) and have as many elements as `shape`,
         // or one; the launcher lets an output overlap an input only in place.
         unsafe { execute(&program, shape, &inputs, &outputs) };
@@ -176,6 +162,26 @@ pub(super) fn general(launch: &Launch, expr: &ScalarExpr, tier: Tier) -> Result<
     // SAFETY: as above; layouts were broadcast to `shape`.
     unsafe { execute(&program, shape, &inputs, &outputs) };
     Ok(())
+}
+
+type Flat<'a> = (SmallVec<[Tensor<'a>; 4]>, SmallVec<[Tensor<'a>; 1]>);
+
+/// Operands for the tile interpreter where all are row-major without gaps and of one shape, or inputs of one element;
+/// `None` where one is not.
+fn flat<'a>(
+    shape: &[usize],
+    mut inputs: impl Iterator<Item = &'a Arg<'a>>,
+    mut outputs: impl Iterator<Item = &'a Arg<'a>>,
+) -> Option<Flat<'a>> {
+    let dense = |a: &Arg| a.layout.shape[..] == *shape && a.layout.is_contiguous();
+    let mut made = Flat::default();
+    inputs.try_for_each(|a| {
+        let one = a.layout.len() == 1;
+        let form = if one { Form::One } else { Form::Dense };
+        (one || dense(a)).then(|| tensor(a, form).ok()).flatten().map(|t| made.0.push(t))
+    })?;
+    outputs.try_for_each(|a| dense(a).then(|| tensor(a, Form::Dense).ok()).flatten().map(|t| made.1.push(t)))?;
+    Some(made)
 }
 
 fn outputs_of<'a>(launch: &Launch<'a>) -> impl Iterator<Item = &'a Arg<'a>> {

@@ -8,7 +8,7 @@ use lampyr_ops::build as op;
 use lampyr_runtime::{Tensor, is_grad_enabled};
 
 use super::operand::{one, promoted};
-use super::special::{digamma, lgamma, number_or};
+use super::special::{LANCZOS, LANCZOS_FIRST, digamma, lgamma, number_or};
 use super::support::described;
 use super::{eq, exp, log};
 use crate::names::{Entry, INPLACE, METHOD, TOP, give, name};
@@ -90,18 +90,8 @@ pub fn mvlgamma(x: &Tensor, p: i64) -> Result<Tensor> {
 
 /// Lanczos approximation with g = 7 (Godfrey 2001), for `a` above 0.
 fn log_gamma(a: f64) -> f64 {
-    const TERMS: [f64; 8] = [
-        676.520_368_121_885_1,
-        -1_259.139_216_722_402_8,
-        771.323_428_777_653_1,
-        -176.615_029_162_140_6,
-        12.507_343_278_686_905,
-        -0.138_571_095_265_720_12,
-        9.984_369_578_019_572e-6,
-        1.505_632_735_149_311_6e-7,
-    ];
     let z = a - 1.0;
-    let sum = (1..).zip(TERMS).fold(0.999_999_999_999_809_9, |s, (k, c)| s + c / (z + f64::from(k)));
+    let sum = (1..).zip(LANCZOS).fold(LANCZOS_FIRST, |s, (k, c)| s + c / (z + f64::from(k)));
     let w = z + 7.5;
     (z + 0.5) * w.ln() - w + (sum * (2.0 * PI).sqrt()).ln()
 }

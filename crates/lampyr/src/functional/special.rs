@@ -45,22 +45,26 @@ fn off_whole(x: &Tensor) -> Result<Tensor> {
     x.sub(&one(&op::Round, &[x])?)
 }
 
+/// The first factor of Lanczos' approximation of the gamma function with g = 7 (Godfrey 2001).
+pub(super) const LANCZOS_FIRST: f64 = 0.999_999_999_999_809_9;
+/// The others.
+pub(super) const LANCZOS: [f64; 8] = [
+    676.520_368_121_885_1,
+    -1_259.139_216_722_402_8,
+    771.323_428_777_653_1,
+    -176.615_029_162_140_6,
+    12.507_343_278_686_905,
+    -0.138_571_095_265_720_12,
+    9.984_369_578_019_572e-6,
+    1.505_632_735_149_311_6e-7,
+];
+
 /// Lanczos approximation with g = 7 (Godfrey 2001), reflected below one half.
 fn lgamma64(x: &Tensor) -> Result<Tensor> {
-    const TERMS: [f64; 8] = [
-        676.520_368_121_885_1,
-        -1_259.139_216_722_402_8,
-        771.323_428_777_653_1,
-        -176.615_029_162_140_6,
-        12.507_343_278_686_905,
-        -0.138_571_095_265_720_12,
-        9.984_369_578_019_572e-6,
-        1.505_632_735_149_311_6e-7,
-    ];
     let low = lt(x.into(), 0.5.into())?;
     let z = choose(&low, &x.neg()?, &x.sub(1.0)?)?;
-    let mut sum = z.mul(0.0)?.add(0.999_999_999_999_809_9)?;
-    for (k, &c) in (1..).zip(&TERMS) {
+    let mut sum = z.mul(0.0)?.add(LANCZOS_FIRST)?;
+    for (k, &c) in (1..).zip(&LANCZOS) {
         sum = sum.add(&one(&op::Reciprocal, &[&z.add(f64::from(k))?])?.mul(c)?)?;
     }
     let w = z.add(7.5)?;

@@ -171,15 +171,11 @@ impl<const DECOUPLED: bool> Optimizer for AdamOptimizer<DECOUPLED> {
                 let Some(grad) = param.grad() else { continue };
                 let (moments, item) = group.options.item(param, grad, kept.as_ref())?;
                 steps.adam(&op, item)?;
-                after.push((g, i, moments));
+                after.push((g, i, Some(moments)));
             }
         }
         steps.run()?;
-        for (g, i, moments) in after {
-            if let Some((_, kept)) = self.0.0.get_mut(g).and_then(|group| group.params.get_mut(i)) {
-                *kept = Some(moments);
-            }
-        }
+        self.0.keep(after);
         Ok(())
     }
 

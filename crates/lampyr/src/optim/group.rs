@@ -42,6 +42,15 @@ impl<O, S: Default> Groups<O, S> {
         Ok(())
     }
 
+    /// Makes each state that of the parameter at a place of a group.
+    pub fn keep(&mut self, states: Vec<(usize, usize, S)>) {
+        for (g, i, state) in states {
+            if let Some((_, kept)) = self.0.get_mut(g).and_then(|group| group.params.get_mut(i)) {
+                *kept = state;
+            }
+        }
+    }
+
     pub fn zero_grad(&self) {
         self.0.iter().flat_map(|g| &g.params).for_each(|(p, _)| p.set_grad(None));
     }

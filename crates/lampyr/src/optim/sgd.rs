@@ -129,15 +129,11 @@ impl Optimizer for SGD {
                 buffer.iter().try_for_each(|b| check_state(param, b))?;
                 let op = SgdStep { momentum, dampening, weight_decay, nesterov, maximize, first };
                 steps.sgd(&op, param.clone(), grad, buffer.clone(), lr)?;
-                after.extend(buffer.map(|b| (g, i, b)));
+                after.extend(buffer.map(|b| (g, i, Some(b))));
             }
         }
         steps.run()?;
-        for (g, i, buffer) in after {
-            if let Some((_, kept)) = self.0.0.get_mut(g).and_then(|group| group.params.get_mut(i)) {
-                *kept = Some(buffer);
-            }
-        }
+        self.0.keep(after);
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use lampyr_base::{Device, Dim, Error, Result};
 use lampyr_ir::{Builder, Class, Fact, HostTensor, Op, SequenceFact, Var, Vars};
 
-use super::{run_and_record, sequence};
+use super::{run_and_record, sequence, short};
 use crate::tensor::Tensor;
 
 /// A live value of the eager builder.
@@ -110,9 +110,13 @@ impl Builder for EagerBuilder {
             return made;
         }
         let tensors = inputs.iter().map(Tensor::from_var).collect::<Result<Vec<_>>>()?;
+        let refs: Vec<&Tensor> = tensors.iter().collect();
+        if let Some(made) = short(op, &refs)? {
+            return Ok(smallvec::smallvec![made.var()]);
+        }
         // Gradients written with other ops read hidden outputs of these.
         let all = op.visible_outputs().is_some();
-        let made = run_and_record(op, &tensors.iter().collect::<Vec<_>>(), all)?;
+        let made = run_and_record(op, &refs, all)?;
         // An output that was not made is only an unused place holder.
         let filler = made.iter().flatten().next().cloned();
         made.into_iter()

@@ -30,29 +30,45 @@ pub(crate) type Outputs = SmallVec<[Option<Tensor>; 2]>;
 /// Applies `op` to tensors of one device and records it on the tape where a gradient is wanted. Hidden outputs are not
 /// among the results.
 pub fn apply(op: &dyn Op, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 2]>> {
+    match short(op, inputs)? {
+        Some(made) => Ok(smallvec::smallvec![made]),
+        None => long(op, inputs),
+    }
+}
+
+/// The first output of `op`, as [`apply`] makes it.
+pub fn apply_one(op: &dyn Op, inputs: &[&Tensor]) -> Result<Tensor> {
+    if let Some(made) = short(op, inputs)? {
+        return Ok(made);
+    }
+    let mut made = long(op, inputs)?;
+    if made.is_empty() {
+        return Err(Error::internal("an op made no output").with_op(op.name()));
+    }
+    Ok(made.swap_remove(0))
+}
+
+/// The only output of a plain elementwise `op` on plain tensors, recorded; `None` where the call is another.
+fn short(op: &dyn Op, inputs: &[&Tensor]) -> Result<Option<Tensor>> {
+    if batch::any(inputs) {
+        return Ok(None);
+    }
+    let made = fast::direct(op, inputs)?;
+    if let Some(made) = &made
+        && watched()
+    {
+        watch(op, inputs, made)?;
+    }
+    Ok(made)
+}
+
+fn long(op: &dyn Op, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 2]>> {
     let visible = op.visible_outputs().unwrap_or(usize::MAX);
     let made = run_and_record(op, inputs, false)?;
     made.into_iter()
         .take(visible)
         .map(|t| t.ok_or_else(|| Error::internal("an output was not made").with_op(op.name())))
         .collect()
-}
-
-/// The first output of `op`, as [`apply`] makes it.
-pub fn apply_one(op: &dyn Op, inputs: &[&Tensor]) -> Result<Tensor> {
-    if !batch::any(inputs)
-        && let Some(made) = fast::direct(op, inputs)?
-    {
-        if watched() {
-            watch(op, inputs, &made)?;
-        }
-        return Ok(made);
-    }
-    let mut made = apply(op, inputs)?;
-    if made.is_empty() {
-        return Err(Error::internal("an op made no output").with_op(op.name()));
-    }
-    Ok(made.swap_remove(0))
 }
 
 /// Puts an op with one output onto the tape and into the graph, where these are wanted.
@@ -121,9 +137,6 @@ fn spread(inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
 pub(crate) fn compute(op: &dyn Op, inputs: &[&Tensor], wanted: &dyn Fn(usize) -> bool) -> Result<Outputs> {
     if batch::any(inputs) {
         return batch::compute(op, inputs, wanted);
-    }
-    if let Some(made) = fast::direct(op, inputs)? {
-        return Ok(smallvec::smallvec![Some(made)]);
     }
     if let Some(made) = fast::elementwise(op, inputs)? {
         return Ok(smallvec::smallvec![Some(made)]);
