@@ -5,10 +5,11 @@
 
 mod backend;
 mod fold;
-pub mod gemm;
 mod kernels;
 mod memory;
 pub mod simd;
 mod tile;
+
+pub use lampyr_kernels::gemm;
 
 pub use backend::{CpuBackend, backend, register};

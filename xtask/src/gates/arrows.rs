@@ -10,7 +10,7 @@ use super::Finding;
 /// The layers from the ground up. Crates in one layer do not name each other.
 const LAYERS: &[&[&str]] = &[
     &["lampyr-base", "lampyr-derive"],
-    &["lampyr-ir"],
+    &["lampyr-ir", "lampyr-kernels"],
     &["lampyr-ops"],
     &["lampyr-backend"],
     &["lampyr-compiler", "lampyr-cpu", "lampyr-gpu"],

@@ -28,12 +28,12 @@ pub use gates::GatesFn;
 pub use inner::InnerFn;
 pub use integer::{IntMatrix, Wrapping, int_matmul};
 pub use micro::{Kernels, Tile};
-pub(crate) use operand::copy_short;
+pub use operand::copy_short;
 pub use operand::{Batch, Operand, Panel, Store, Strided};
 pub use packed::{PackedMatrix, Side};
 pub use plan::{Plan, Ready};
 pub use rows::{Channel, ChannelFn, suits as rows_suit};
-pub(crate) use slots::Slots;
+pub use slots::Slots;
 pub use taps::{TAPS_ROUND, Taps, TapsFn};
 pub use vector::Real;
 
