@@ -58,7 +58,13 @@ fn golden() -> Golden {
 
 /// The mean negative log likelihood of a batch, and the new running statistics.
 fn loss(b: &mut dyn Builder, p: &[Var], running: &[Var], x: &Var, labels: &Var) -> Result<(Var, Var, Var)> {
-    let same = || Conv { strides: vec![1, 1], pads: vec![Dim::Known(1); 4], dilations: vec![1, 1], group: 1 };
+    let same = || Conv {
+        strides: vec![1, 1],
+        pads: vec![Dim::Known(1); 4],
+        dilations: vec![1, 1],
+        group: 1,
+        channels_last: false,
+    };
     let pool = MaxPool {
         kernel: vec![2, 2],
         strides: vec![2, 2],
@@ -66,6 +72,7 @@ fn loss(b: &mut dyn Builder, p: &[Var], running: &[Var], x: &Var, labels: &Var) 
         dilations: vec![1, 1],
         ceil_mode: false,
         return_indices: false,
+        channels_last: false,
     };
     let norm = BatchNorm { epsilon: 1e-5, momentum: 0.1, training: true, unbiased: true };
     let h = build::conv(b, &same(), x, &p[0], Some(&p[1]))?;

@@ -34,6 +34,7 @@ fn conv(name: &str, x: [usize; 3], out: usize, kernel: usize, stride: usize, gro
         pads: vec![Dim::Known(pad as i64); 4],
         dilations: vec![1, 1],
         group: group as i64,
+        channels_last: false,
     };
     let node = format!(
         r#"{{"op":"Conv","kernel_shape":[{kernel},{kernel}],"strides":[{stride},{stride}],"pads":[{pad},{pad},{pad},{pad}],"group":{group}}}"#
@@ -142,6 +143,7 @@ fn shapes() -> Vec<Shape> {
             dilations: vec![1, 1],
             ceil_mode: false,
             return_indices: false,
+            channels_last: false,
         }),
         inputs: vec![vec![1, 64, 112, 112]],
         constant: vec![false],

@@ -4,6 +4,7 @@
 pub mod activations;
 mod bodies;
 mod cases;
+pub mod channels_last;
 pub mod common;
 mod extremes;
 pub mod gradient;

@@ -25,7 +25,7 @@ pub(crate) fn causal_conv(node: &dyn OnnxNode, b: &mut dyn Builder, inputs: &[Op
         None => full(b, fact.dtype, &[batch.clone(), channels.clone(), before.clone()], 0.0)?,
     };
     let whole = concat(b, &[past, x], 2)?;
-    let op = Conv { strides: vec![1], pads: vec![Dim::Known(0); 2], dilations: vec![1], group };
+    let op = Conv { strides: vec![1], pads: vec![Dim::Known(0); 2], dilations: vec![1], group, channels_last: false };
     let mut y = conv(b, &op, &whole, &weight, optional(inputs, 2).as_ref())?;
     match node.text("activation", "none")?.as_str() {
         "none" => {}

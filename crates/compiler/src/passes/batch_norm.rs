@@ -121,18 +121,20 @@ fn rewrite(graph: &Graph, main: NodeId, y: ValueId, factor: &[f64], shift: &[f64
     };
     let joined =
         |beta: f64| -> Vec<f64> { bias.iter().zip(factor).zip(shift).map(|((b, f), s)| beta * b * f + s).collect() };
-    let (op, axis, bias): (lampyr_ir::OpRef, usize, Vec<f64>) = if node.op.downcast::<Conv>().is_some() {
-        (node.op.clone(), 0, joined(1.0))
-    } else if let Some(gemm) = node.op.downcast::<Gemm>() {
-        let axis = if gemm.trans_b { 0 } else { 1 };
-        let op = Gemm { beta: 1.0, ..gemm.clone() };
-        (lampyr_ir::OpRef::new(op), axis, joined(gemm.beta))
-    } else if node.op.downcast::<Matmul>().is_some() && weights.shape().len() == 2 && rank(graph, *input) == Some(2) {
-        let op = Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false };
-        (lampyr_ir::OpRef::new(op), 1, joined(1.0))
-    } else {
-        return Ok(false);
-    };
+    let (op, axis, bias): (lampyr_ir::OpRef, usize, Vec<f64>) =
+        if node.op.downcast::<Conv>().is_some_and(|c| !c.channels_last) {
+            (node.op.clone(), 0, joined(1.0))
+        } else if let Some(gemm) = node.op.downcast::<Gemm>() {
+            let axis = if gemm.trans_b { 0 } else { 1 };
+            let op = Gemm { beta: 1.0, ..gemm.clone() };
+            (lampyr_ir::OpRef::new(op), axis, joined(gemm.beta))
+        } else if node.op.downcast::<Matmul>().is_some() && weights.shape().len() == 2 && rank(graph, *input) == Some(2)
+        {
+            let op = Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false };
+            (lampyr_ir::OpRef::new(op), 1, joined(1.0))
+        } else {
+            return Ok(false);
+        };
     let Some(weights) = scaled(weights, axis, factor)? else { return Ok(false) };
     patch.scope(&node.name);
     let args: [Var; 3] = [patch.tap(graph, *input)?, patch.constant(weights)?, patch.constant(vector(dtype, &bias)?)?];

@@ -50,7 +50,8 @@ fn cut(graph: &Graph, node: &Node, patch: &mut Patch) -> Result<Option<()>> {
     };
     let rank = op.strides.len();
     let (Ok(image), kernel) = (graph.fact(*x).as_tensor(), weights.shape().to_vec()) else { return Ok(None) };
-    if image.rank() != rank + 2 || kernel.len() != rank + 2 || op.dilations.iter().all(|&d| d == 1) {
+    if op.channels_last || image.rank() != rank + 2 || kernel.len() != rank + 2 || op.dilations.iter().all(|&d| d == 1)
+    {
         return Ok(None);
     }
     let mut pads = op.pads.clone();

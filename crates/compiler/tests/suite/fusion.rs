@@ -91,7 +91,13 @@ fn batch_norm_goes_into_the_weights() {
     let mut g = GraphBuilder::new("norms");
     let x = g.input("x", Fact::fixed(DType::F32, &[2, 3, 5, 5]));
     let (w, b) = (constant(&mut g, &[4, 3, 3, 3], 1), constant(&mut g, &[4], 2));
-    let op = Conv { strides: vec![1, 1], pads: vec![Dim::Known(1); 4], dilations: vec![1, 1], group: 1 };
+    let op = Conv {
+        strides: vec![1, 1],
+        pads: vec![Dim::Known(1); 4],
+        dilations: vec![1, 1],
+        group: 1,
+        channels_last: false,
+    };
     let c = conv(&mut g, &op, &x, &w, Some(&b)).unwrap();
     let c = norm(&mut g, &c, 4);
     let flat = g.input("flat", Fact::fixed(DType::F32, &[3, 4]));
@@ -116,8 +122,13 @@ fn taps_that_see_only_padding_are_cut_off() {
         let mut g = GraphBuilder::new("dilated");
         let x = g.input("x", Fact::fixed(DType::F32, &[2, 3, 6, 5]));
         let (w, b) = (constant(&mut g, &[4, 3, 3, 3], 1), constant(&mut g, &[4], 2));
-        let op =
-            Conv { strides: vec![stride; 2], pads: vec![Dim::Known(pad); 4], dilations: vec![dilation; 2], group: 1 };
+        let op = Conv {
+            strides: vec![stride; 2],
+            pads: vec![Dim::Known(pad); 4],
+            dilations: vec![dilation; 2],
+            group: 1,
+            channels_last: false,
+        };
         let y = conv(&mut g, &op, &x, &w, Some(&b)).unwrap();
         g.output("y", &y).unwrap();
         let plain = g.finish();

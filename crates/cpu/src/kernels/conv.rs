@@ -180,7 +180,7 @@ impl Kernel for ConvKernel {
 
     fn supports(&self, op: &dyn Op, inputs: &[ArgInfo], _outputs: &[ArgInfo]) -> bool {
         let fixed = |d: &Dim| d.known().is_some_and(|n| n >= 0);
-        of(op).is_some_and(|op| op.pads.iter().all(fixed))
+        of(op).is_some_and(|op| !op.channels_last && op.pads.iter().all(fixed))
             && inputs[0].dtype.is_float()
             && (3..=5).contains(&inputs[0].layout.rank())
     }

@@ -2,6 +2,7 @@ use lampyr_backend::{ArgInfo, Kernel, Launch};
 use lampyr_base::Result;
 use lampyr_base::pool::ThreadPool;
 use lampyr_ir::Op;
+use lampyr_ops::build::GlobalAveragePool;
 
 use super::contraction::{address, floats};
 use super::operand::Shared;
@@ -43,8 +44,9 @@ impl Kernel for GlobalAveragePoolKernel {
         "global_average_pool"
     }
 
-    fn supports(&self, _op: &dyn Op, inputs: &[ArgInfo], _outputs: &[ArgInfo]) -> bool {
-        inputs[0].dtype.is_float()
+    fn supports(&self, op: &dyn Op, inputs: &[ArgInfo], _outputs: &[ArgInfo]) -> bool {
+        let first = op.as_any().downcast_ref::<GlobalAveragePool>().is_some_and(|p| !p.channels_last);
+        first && inputs[0].dtype.is_float()
     }
 
     fn launch(&self, launch: &Launch) -> Result<()> {

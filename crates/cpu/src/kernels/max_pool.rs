@@ -26,7 +26,8 @@ impl Kernel for MaxPoolKernel {
 
     fn supports(&self, op: &dyn Op, inputs: &[ArgInfo], _outputs: &[ArgInfo]) -> bool {
         let fixed = |d: &Dim| d.known().is_some_and(|n| n >= 0);
-        of(op).is_some_and(|op| op.pads.iter().all(fixed)) && (3..=5).contains(&inputs[0].layout.rank())
+        of(op).is_some_and(|op| !op.channels_last && op.pads.iter().all(fixed))
+            && (3..=5).contains(&inputs[0].layout.rank())
     }
 
     fn launch(&self, launch: &Launch) -> Result<()> {

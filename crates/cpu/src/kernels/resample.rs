@@ -30,6 +30,8 @@ fn axes(op: &dyn Op, rank: usize) -> Result<Vec<usize>> {
         axes(&*grad.of, rank)?
     } else if let Some(resize) = any.downcast_ref::<Resize>() {
         resize.axes.iter().map(|&a| common::axis(a, rank)).collect::<Result<_>>()?
+    } else if any.downcast_ref::<AvgPool>().is_some_and(|p| p.channels_last) {
+        (1..rank.max(2) - 1).collect()
     } else {
         (2..rank).collect()
     };

@@ -92,7 +92,13 @@ fn random_convolutions() {
         let case = |name: &str| format!("{name} {i} x {x:?} w {w:?} {strides:?} {pads:?} {dilations:?} {group}");
         let views = [View::Contiguous, View::Transposed, View::Strided];
         let input = |s: &[usize]| CaseInput::new(DType::F64, s).view(views[i % 3]);
-        let op = Conv { strides: strides.clone(), pads: pads.clone(), dilations: dilations.clone(), group };
+        let op = Conv {
+            strides: strides.clone(),
+            pads: pads.clone(),
+            dilations: dilations.clone(),
+            group,
+            channels_last: false,
+        };
         let mut inputs = vec![input(&x), input(&w)];
         if i % 2 == 0 {
             inputs.push(input(&w[..1]));
@@ -114,7 +120,13 @@ fn cases_of_fused_contraction() {
 
 #[test]
 fn fused_convolutions() {
-    let op = Conv { strides: vec![2, 1], pads: vec![Dim::Known(1); 4], dilations: vec![1, 1], group: 2 };
+    let op = Conv {
+        strides: vec![2, 1],
+        pads: vec![Dim::Known(1); 4],
+        dilations: vec![1, 1],
+        group: 2,
+        channels_last: false,
+    };
     let (x, w, y) = ([3, 4, 9, 8], [6, 2, 3, 3], [3, 6, 5, 8]);
     let others: [&[usize]; 5] = [&y, &[6, 1, 1], &[3, 1, 1, 1], &[1, 8], &[5, 1]];
     for (i, other) in others.into_iter().enumerate() {
@@ -168,6 +180,7 @@ fn wide_convolutions() {
             pads: vec![Dim::from(pad); 4],
             dilations: vec![dilation as i64; 2],
             group: group as i64,
+            channels_last: false,
         };
         let (x, w) = ([1, channels, size[0], size[1]], [rows, channels / group, taps, taps]);
         let y = [1, rows, out[0], out[1]];
@@ -214,12 +227,12 @@ fn gflops_of_convolutions() {
         let out = (size + 2 * pad - taps) / stride + 1;
         let (x, w, y) = ([1, channels, size, size], [rows, channels / group, taps, taps], [1, rows, out, out]);
         let (strides, dilations, pads) = (vec![stride as i64; 2], vec![1, 1], vec![Dim::from(pad); 4]);
-        let conv = Conv { strides, pads, dilations, group: group as i64 };
+        let conv = Conv { strides, pads, dilations, group: group as i64, channels_last: false };
         let flops = 2.0 * (rows * out * out * channels / group * taps * taps) as f64;
         print!("{channels} x {size}, {rows} x {taps}, stride {stride}, {group} groups:");
-        let Conv { strides, pads, dilations, group } = conv.clone();
+        let Conv { strides, pads, dilations, group, .. } = conv.clone();
         let input = ConvInputGrad { input: vec![Dim::from(size); 2], strides, pads, dilations, group };
-        let Conv { strides, pads, dilations, group } = conv.clone();
+        let Conv { strides, pads, dilations, group, .. } = conv.clone();
         let weight = ConvWeightGrad { kernel: vec![Dim::from(taps); 2], strides, pads, dilations, group };
         let shapes: [[&[usize]; 3]; 3] = [[&x, &w, &y], [&y, &w, &x], [&x, &y, &w]];
         let ops = [("conv", OpRef::new(conv)), ("input grad", OpRef::new(input)), ("weight grad", OpRef::new(weight))];

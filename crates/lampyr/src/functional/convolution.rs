@@ -113,7 +113,7 @@ pub fn convolution(
         }
     };
     let inputs: Vec<&Tensor> = [&wide, weight].into_iter().chain(bias).collect();
-    let conv = op::Conv { strides, pads: known(&pads), dilations, group: groups };
+    let conv = op::Conv { strides, pads: known(&pads), dilations, group: groups, channels_last: false };
     unbatched(one(&conv, &inputs)?, added)
 }
 

@@ -47,6 +47,7 @@ pub fn conv(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, window: &Window,
         pads: pads(&window.padding),
         dilations: window.dilation.clone(),
         group: groups,
+        channels_last: false,
     };
     let inputs: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
     one(&op, &inputs)
@@ -62,6 +63,7 @@ pub fn max_pool(x: &Tensor, kernel: &[i64], window: &Window, ceil_mode: bool) ->
         dilations: window.dilation.clone(),
         ceil_mode,
         return_indices: true,
+        channels_last: false,
     };
     pair(apply(&op, &[x])?.into_vec(), "max_pool")
 }

@@ -68,6 +68,7 @@ pub fn max_pooling(x: &Tensor, pooling: Pooling, with_indices: bool) -> Result<(
         dilations,
         ceil_mode: pooling.ceil,
         return_indices: with_indices,
+        channels_last: false,
     };
     if !with_indices {
         return Ok((unbatched(one(&pool, &[&wide])?, added)?, None));
@@ -96,6 +97,7 @@ pub fn avg_pooling(x: &Tensor, pooling: Pooling, count_padding: bool, divisor: O
         ceil_mode: pooling.ceil,
         count_include_pad: count_padding,
         divisor_override: divisor,
+        channels_last: false,
     };
     unbatched(one(&pool, &[&wide])?, added)
 }

@@ -10,12 +10,13 @@ use lampyr_ir::{
 use smallvec::smallvec;
 
 use crate::build::resample_grad;
+use crate::channels_last;
 use crate::common;
 use crate::sample::AxisMap;
 use crate::window::{self, Window};
 
 /// Mean of `x` `[N, C, ...]` in every window over the axes behind the channels (ONNX AveragePool, torch `avg_pool1d` to
-/// `avg_pool3d`). A window that sees only padding that does not count gives 0.
+/// `avg_pool3d`). A window that sees only padding that does not count gives 0. With `channels_last`, `x` is `[N, ..., C]`.
 #[derive(Clone, Debug, Attrs)]
 pub struct AvgPool {
     /// Size of the window.
@@ -35,6 +36,9 @@ pub struct AvgPool {
     /// What sums are divided by in place of the number of elements.
     #[attr(default = None)]
     pub divisor_override: Option<i64>,
+    /// Whether the channels are the last axis.
+    #[attr(default = false)]
+    pub channels_last: bool,
 }
 
 /// Means of `x` by window, see [`AvgPool`].
@@ -51,6 +55,11 @@ impl AvgPool {
             return Err(Error::value("divisor_override is 0").with_expected("another number"));
         }
         Ok(window)
+    }
+
+    /// The same windows over images whose channels are the second axis.
+    pub fn channels_first(&self) -> AvgPool {
+        AvgPool { channels_last: false, ..self.clone() }
     }
 
     /// How each spatial axis of `input` elements is summed and divided, one after the other.
@@ -99,6 +108,7 @@ fn import(node: &dyn OnnxNode, b: &mut dyn Builder, inputs: &[Option<Var>]) -> R
         ceil_mode: node.int("ceil_mode", 0)? != 0,
         count_include_pad: node.int("count_include_pad", 0)? != 0,
         divisor_override: None,
+        channels_last: false,
     };
     Ok(smallvec![avg_pool(b, &op, &x)?])
 }
@@ -117,12 +127,24 @@ impl Op for AvgPool {
         common::check_dtype(x.dtype, Self::DTYPES)?;
         let window = self.window()?;
         window.check_rank(x)?;
+        let last;
+        let x = if self.channels_last {
+            last = channels_last::first_fact(x);
+            &last
+        } else {
+            x
+        };
         let outputs = window.outputs(&x.shape[2..], self.ceil_mode)?;
         let shape = x.shape[..2].iter().cloned().chain(outputs);
-        Ok(common::one(TensorFact::new(x.dtype, shape)))
+        let y = TensorFact::new(x.dtype, shape);
+        Ok(common::one(if self.channels_last { channels_last::last_fact(&y) } else { y }))
     }
 
     fn reference(&self, inputs: &[HostValue]) -> Result<Vec<HostValue>> {
+        if self.channels_last {
+            let made = self.channels_first().reference(&[channels_last::first_host(&inputs[0])?])?;
+            return made.iter().map(channels_last::last_host).collect();
+        }
         let x = inputs[0].tensor()?;
         let window = self.window()?;
         let input = &x.shape()[2..];
@@ -167,8 +189,17 @@ impl Op for AvgPool {
         Ok(vec![Some(resample_grad(b, self, g, s.input_fact(0)?.shape.to_vec())?)])
     }
 
+    fn decompose(&self, b: &mut dyn Builder, inputs: &[Var]) -> Option<Result<Vars>> {
+        let mut made = || {
+            let x = channels_last::first(b, &inputs[0])?;
+            let y = avg_pool(b, &self.channels_first(), &x)?;
+            Ok(smallvec![channels_last::last(b, &y)?])
+        };
+        self.channels_last.then(&mut made)
+    }
+
     fn to_onnx(&self, inputs: &[&Fact]) -> Option<OnnxExport> {
-        if self.divisor_override.is_some() {
+        if self.divisor_override.is_some() || self.channels_last {
             return None;
         }
         let opset = match inputs.first()?.dtype() {
@@ -204,6 +235,7 @@ impl OpType for AvgPool {
             ceil_mode: false,
             count_include_pad: true,
             divisor_override: None,
+            channels_last: false,
         };
         let bare = |op: AvgPool| AvgPool { count_include_pad: false, ..op };
         let x = |d: DType, s: &[usize]| CaseInput::new(d, s);
@@ -250,6 +282,11 @@ impl OpType for AvgPool {
         cases.push(Case::new("large", &padded, vec![x(DType::F32, &[2, 16, 57, 60])]));
         let wide = op(&[3, 3], &[1, 1], &[1; 4], &[1, 1]);
         cases.push(Case::new("large-overlapping", &bare(wide), vec![x(DType::F32, &[2, 8, 40, 61])]));
+        let last = |case: &Case| {
+            let op = case.op.as_any().downcast_ref::<AvgPool>()?;
+            Some(channels_last::case(case, &AvgPool { channels_last: true, ..op.clone() }))
+        };
+        cases.extend(cases.iter().filter_map(last).collect::<Vec<_>>());
         cases
     }
 }

@@ -128,6 +128,7 @@ impl Op for Col2im {
                 pads: self.pads.clone(),
                 dilations: self.dilations.clone(),
                 group: 1,
+                channels_last: false,
             };
             let y = conv_input_grad(b, &of, &columns, &picks, self.image.clone())?;
             let shape = [x.shape[0].clone(), channels].into_iter().chain(self.image.iter().cloned()).collect();

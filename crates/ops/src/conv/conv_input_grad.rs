@@ -33,7 +33,7 @@ pub struct ConvInputGrad {
 
 /// Gradient of the input, with spatial sizes `input`, of the convolution `of` with weights `w` from the gradient `g` of its output.
 pub fn conv_input_grad(b: &mut dyn Builder, of: &Conv, g: &Var, w: &Var, input: Vec<Dim>) -> Result<Var> {
-    let Conv { strides, pads, dilations, group } = of.clone();
+    let Conv { strides, pads, dilations, group, .. } = of.clone();
     b.one(&ConvInputGrad { input, strides, pads, dilations, group }, &[g.clone(), w.clone()])
 }
 
@@ -45,6 +45,7 @@ impl ConvInputGrad {
             pads: self.pads.clone(),
             dilations: self.dilations.clone(),
             group: self.group,
+            channels_last: false,
         }
     }
 }
@@ -107,7 +108,7 @@ fn import(node: &dyn OnnxNode, b: &mut dyn Builder, inputs: &[Option<Var>]) -> R
             own[a] = own[a].sub(&behind[2 + a]);
         }
     }
-    let of = Conv { strides, pads, dilations, group: node.int("group", 1)? };
+    let of = Conv { strides, pads, dilations, group: node.int("group", 1)?, channels_last: false };
     let mut y = conv_input_grad(b, &of, &x, &w, own)?;
     if behind.iter().any(|d| *d != Dim::Known(0)) {
         y = pad(b, &y, None, vec![Dim::Known(0); rank + 2], behind, "constant")?;

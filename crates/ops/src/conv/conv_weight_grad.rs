@@ -30,7 +30,7 @@ pub struct ConvWeightGrad {
 
 /// Gradient of the weights, with spatial sizes `kernel`, of the convolution `of` over `x` from the gradient `g` of its output.
 pub fn conv_weight_grad(b: &mut dyn Builder, of: &Conv, x: &Var, g: &Var, kernel: Vec<Dim>) -> Result<Var> {
-    let Conv { strides, pads, dilations, group } = of.clone();
+    let Conv { strides, pads, dilations, group, .. } = of.clone();
     b.one(&ConvWeightGrad { kernel, strides, pads, dilations, group }, &[x.clone(), g.clone()])
 }
 
@@ -42,6 +42,7 @@ impl ConvWeightGrad {
             pads: self.pads.clone(),
             dilations: self.dilations.clone(),
             group: self.group,
+            channels_last: false,
         }
     }
 }

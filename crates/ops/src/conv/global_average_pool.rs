@@ -1,5 +1,7 @@
 //! Mean over all spatial axes.
 
+use std::ops::Range;
+
 use lampyr_base::{DType, Dim, Error, Result};
 use lampyr_ir::case::{Case, CaseInput, Fill, View};
 use lampyr_ir::onnx::{OnnxExport, OnnxMapping, required};
@@ -9,15 +11,27 @@ use lampyr_ir::{
 use smallvec::smallvec;
 
 use crate::build::reduce_mean;
+use crate::channels_last;
 use crate::common;
 
 /// Mean of `x` `[N, C, ...]` over everything behind the channels, whose axes stay with size 1 (ONNX GlobalAveragePool).
 #[derive(Clone, Debug, Attrs)]
-pub struct GlobalAveragePool;
+pub struct GlobalAveragePool {
+    /// Whether `x` is `[N, ..., C]`; the result then has size 1 between both.
+    #[attr(default = false)]
+    pub channels_last: bool,
+}
 
 /// Mean of `x` over its spatial axes.
 pub fn global_average_pool(b: &mut dyn Builder, x: &Var) -> Result<Var> {
-    b.one(&GlobalAveragePool, std::slice::from_ref(x))
+    b.one(&GlobalAveragePool { channels_last: false }, std::slice::from_ref(x))
+}
+
+impl GlobalAveragePool {
+    /// The axes of which means are taken, for a tensor of this rank.
+    pub fn spatial(&self, rank: usize) -> Range<usize> {
+        if self.channels_last { 1..rank.max(2) - 1 } else { 2..rank.max(2) }
+    }
 }
 
 impl Op for GlobalAveragePool {
@@ -36,11 +50,18 @@ impl Op for GlobalAveragePool {
             return Err(Error::shape(format!("got a tensor of rank {}", x.rank()))
                 .with_expected("rank 3 or more: batch, channels and spatial axes"));
         }
-        let shape = x.shape.iter().enumerate().map(|(a, d)| if a < 2 { d.clone() } else { Dim::Known(1) });
+        let spatial = self.spatial(x.rank());
+        let shape =
+            x.shape.iter().enumerate().map(|(a, d)| if spatial.contains(&a) { Dim::Known(1) } else { d.clone() });
         Ok(common::one(TensorFact::new(x.dtype, shape)))
     }
 
     fn reference(&self, inputs: &[HostValue]) -> Result<Vec<HostValue>> {
+        if self.channels_last {
+            let plain = GlobalAveragePool { channels_last: false };
+            let made = plain.reference(&[channels_last::first_host(&inputs[0])?])?;
+            return made.iter().map(channels_last::last_host).collect();
+        }
         let x = inputs[0].tensor()?;
         let plane: usize = x.shape()[2..].iter().product();
         let values = x.to_f64();
@@ -57,13 +78,16 @@ impl Op for GlobalAveragePool {
 
     fn decompose(&self, b: &mut dyn Builder, inputs: &[Var]) -> Option<Result<Vars>> {
         let mean = |b: &mut dyn Builder| {
-            let rank = b.tensor_fact(&inputs[0])?.rank() as i64;
-            Ok(smallvec![reduce_mean(b, &inputs[0], &(2..rank).collect::<Vec<_>>(), true)?])
+            let axes: Vec<i64> = self.spatial(b.tensor_fact(&inputs[0])?.rank()).map(|a| a as i64).collect();
+            Ok(smallvec![reduce_mean(b, &inputs[0], &axes, true)?])
         };
         Some(mean(b))
     }
 
     fn to_onnx(&self, inputs: &[&Fact]) -> Option<OnnxExport> {
+        if self.channels_last {
+            return None;
+        }
         Some(OnnxExport::new("GlobalAveragePool", if inputs.first()?.dtype() == DType::BF16 { 22 } else { 1 }))
     }
 }
@@ -80,7 +104,7 @@ impl OpType for GlobalAveragePool {
     }
 
     fn cases() -> Vec<Case> {
-        let op = GlobalAveragePool;
+        let op = GlobalAveragePool { channels_last: false };
         let x = |d: DType, s: &[usize]| vec![CaseInput::new(d, s)];
         let mut cases = Vec::new();
         for &d in DType::FLOATS {
@@ -104,6 +128,8 @@ impl OpType for GlobalAveragePool {
             vec![CaseInput::new(DType::F32, &[1, 3, 2, 2]).fill(Fill::Values(wild.into()))],
         ));
         cases.push(Case::new("large", &op, x(DType::F32, &[3, 40, 31, 33])));
+        let last = GlobalAveragePool { channels_last: true };
+        cases.extend(cases.iter().map(|case| channels_last::case(case, &last)).collect::<Vec<_>>());
         cases
     }
 }

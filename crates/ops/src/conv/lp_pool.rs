@@ -48,6 +48,7 @@ impl LpPool {
             ceil_mode: self.ceil_mode,
             count_include_pad: true,
             divisor_override: Some(1),
+            channels_last: false,
         }
     }
 }

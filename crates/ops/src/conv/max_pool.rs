@@ -10,6 +10,7 @@ use lampyr_ir::{
 use smallvec::smallvec;
 
 use crate::build::{add, div, mul, nonzero, reduce_max, reshape, scatter_add_elements, sub};
+use crate::channels_last;
 use crate::common;
 use crate::gradient::{full, to_shape};
 use crate::sampling::size;
@@ -19,7 +20,8 @@ use crate::window::{self, Window};
 /// MaxPool, torch `max_pool1d` to `max_pool3d`). Padding never wins; NaN always does; of equal elements the first in
 /// row-major order. A window that sees only padding gives the lowest number and index 0.
 ///
-/// The second output is the flat index in the spatial plane, as torch counts.
+/// The second output is the flat index in the spatial plane, as torch counts. With `channels_last`, `x` and the results
+/// are `[N, ..., C]`.
 #[derive(Clone, Debug, Attrs)]
 pub struct MaxPool {
     /// Size of the window.
@@ -36,6 +38,9 @@ pub struct MaxPool {
     /// Whether the indices are a result; if not, they are made for the gradient only.
     #[attr(default = false)]
     pub return_indices: bool,
+    /// Whether the channels are the last axis.
+    #[attr(default = false)]
+    pub channels_last: bool,
 }
 
 /// Largest elements of `x` by window, and their indices, see [`MaxPool`].
@@ -49,6 +54,11 @@ impl MaxPool {
         let window = Window::new(&window::known(&self.kernel), &self.strides, &self.pads, &self.dilations)?;
         window.check_pads()?;
         Ok(window)
+    }
+
+    /// The same windows over images whose channels are the second axis.
+    pub fn channels_first(&self) -> MaxPool {
+        MaxPool { channels_last: false, ..self.clone() }
     }
 }
 
@@ -125,7 +135,8 @@ fn import(node: &dyn OnnxNode, b: &mut dyn Builder, inputs: &[Option<Var>]) -> R
     let window = Window::from_onnx(node, window::known(&kernel), &xf.shape[2..])?;
     let Window { strides, pads, dilations, .. } = window;
     let return_indices = node.has_output(1);
-    let op = MaxPool { kernel, strides, pads, dilations, ceil_mode: node.int("ceil_mode", 0)? != 0, return_indices };
+    let ceil_mode = node.int("ceil_mode", 0)? != 0;
+    let op = MaxPool { kernel, strides, pads, dilations, ceil_mode, return_indices, channels_last: false };
     let mut made = max_pool(b, &op, &x)?;
     if return_indices {
         made[1] = whole_tensor(b, &x, &made[1], node.int("storage_order", 0)? != 0)?;
@@ -147,8 +158,18 @@ impl Op for MaxPool {
         common::check_dtype(x.dtype, Self::DTYPES)?;
         let window = self.window()?;
         window.check_rank(x)?;
+        let last;
+        let x = if self.channels_last {
+            last = channels_last::first_fact(x);
+            &last
+        } else {
+            x
+        };
         let outputs = window.outputs(&x.shape[2..], self.ceil_mode)?;
-        let shape: Vec<Dim> = x.shape[..2].iter().cloned().chain(outputs).collect();
+        let mut shape: Vec<Dim> = x.shape[..2].iter().cloned().chain(outputs).collect();
+        if self.channels_last {
+            shape = channels_last::last_dims(&shape);
+        }
         Ok(smallvec![TensorFact::new(x.dtype, shape.clone()).into(), TensorFact::new(DType::I64, shape).into()])
     }
 
@@ -157,6 +178,10 @@ impl Op for MaxPool {
     }
 
     fn reference(&self, inputs: &[HostValue]) -> Result<Vec<HostValue>> {
+        if self.channels_last {
+            let made = self.channels_first().reference(&[channels_last::first_host(&inputs[0])?])?;
+            return made.iter().map(channels_last::last_host).collect();
+        }
         let x = inputs[0].tensor()?;
         let window = self.window()?;
         let outputs = common::sizes(&window.outputs(&window::dims(x)[2..], self.ceil_mode)?)?;
@@ -203,16 +228,32 @@ impl Op for MaxPool {
 
     fn vjp(&self, b: &mut dyn Builder, s: &Saved, grads: &[Option<Var>], _needs: &[bool]) -> Result<Vec<Option<Var>>> {
         let Some(g) = &grads[0] else { return Ok(vec![None]) };
-        let (x, y) = (s.input_fact(0)?, s.output_fact(0)?);
+        let last = self.channels_last;
+        let first = |f: &TensorFact| if last { channels_last::first_fact(f) } else { f.clone() };
+        let (x, y) = (&first(s.input_fact(0)?), &first(s.output_fact(0)?));
+        let (mut g, mut indices) = (g.clone(), s.output(1)?.clone());
+        if last {
+            (g, indices) = (channels_last::first(b, &g)?, channels_last::first(b, &indices)?);
+        }
         let flat = |f: &TensorFact| vec![f.shape[0].clone(), f.shape[1].clone(), Dim::product(&f.shape[2..])];
-        let g = to_shape(b, g, flat(y))?;
-        let indices = to_shape(b, s.output(1)?, flat(y))?;
+        let g = to_shape(b, &g, flat(y))?;
+        let indices = to_shape(b, &indices, flat(y))?;
         let spread = scatter_add_elements(b, &indices, &g, 2, flat(x))?;
-        Ok(vec![Some(to_shape(b, &spread, x.shape.to_vec())?)])
+        let spread = to_shape(b, &spread, x.shape.to_vec())?;
+        Ok(vec![Some(if last { channels_last::last(b, &spread)? } else { spread })])
+    }
+
+    fn decompose(&self, b: &mut dyn Builder, inputs: &[Var]) -> Option<Result<Vars>> {
+        let mut made = || {
+            let x = channels_last::first(b, &inputs[0])?;
+            let made = max_pool(b, &self.channels_first(), &x)?;
+            made.iter().map(|y| channels_last::last(b, y)).collect()
+        };
+        self.channels_last.then(&mut made)
     }
 
     fn to_onnx(&self, inputs: &[&Fact]) -> Option<OnnxExport> {
-        if self.return_indices {
+        if self.return_indices || self.channels_last {
             return None;
         }
         let opset = if inputs.first()?.dtype() == DType::BF16 { 22 } else { 12 };
@@ -240,6 +281,7 @@ impl OpType for MaxPool {
             dilations: dilations.to_vec(),
             ceil_mode: false,
             return_indices: false,
+            channels_last: false,
         };
         let x = |d: DType, s: &[usize]| {
             let range = if d.is_float() { Fill::Distinct(-4.0, 4.0, 5) } else { Fill::Uniform(0.0, 100.0, 5) };
@@ -278,6 +320,11 @@ impl OpType for MaxPool {
             cases.push(Case::new(name, &padded, vec![x(DType::F32, &[2, 3, 6, 5]).view(view)]).with_gradient());
         }
         cases.push(Case::new("large", &padded, vec![x(DType::F32, &[2, 16, 57, 60])]));
+        let last = |case: &Case| {
+            let op = case.op.as_any().downcast_ref::<MaxPool>()?;
+            Some(channels_last::case(case, &MaxPool { channels_last: true, ..op.clone() }))
+        };
+        cases.extend(cases.iter().filter_map(last).collect::<Vec<_>>());
         cases
     }
 }

@@ -33,10 +33,11 @@ pub fn resample_grad(b: &mut dyn Builder, of: &dyn Op, g: &Var, input: Vec<Dim>)
 /// When `op` is no such map, or a size is still symbolic.
 pub fn axis_maps(op: &dyn Op, input: &[usize], output: &[usize]) -> Result<Vec<(usize, AxisMap)>> {
     if let Some(pool) = op.as_any().downcast_ref::<AvgPool>() {
-        let acts = |a: usize| pool.kernel[a] != 1 || pool.strides[a] != 1 || input[a + 2] != output[a + 2];
+        let first = if pool.channels_last { 1 } else { 2 };
+        let acts = |a: usize| pool.kernel[a] != 1 || pool.strides[a] != 1 || input[a + first] != output[a + first];
         let every = pool.divisor_override.is_some();
-        let maps = pool.maps(&input[2..], &output[2..])?;
-        return Ok(maps.into_iter().enumerate().filter(|(a, _)| every || acts(*a)).map(|(a, m)| (a + 2, m)).collect());
+        let maps = pool.maps(&input[first..], &output[first..])?.into_iter().enumerate();
+        return Ok(maps.filter(|(a, _)| every || acts(*a)).map(|(a, m)| (a + first, m)).collect());
     }
     match op.as_any().downcast_ref::<Resize>() {
         Some(resize) => resize.maps(input, output),
@@ -109,10 +110,12 @@ impl OpType for ResampleGrad {
             ceil_mode: false,
             count_include_pad: false,
             divisor_override: None,
+            channels_last: false,
         };
         let dense = AvgPool { kernel: vec![3, 3], strides: vec![1, 1], pads: window::known(&[1; 4]), ..pool.clone() };
         let linear = Resize { axes: vec![2, 3], sizes: window::known(&[6, 9]), ..Resize::default() };
         let line = Resize { axes: vec![1], sizes: window::known(&[5]), ..Resize::default() };
+        let last = AvgPool { channels_last: true, ..pool.clone() };
         let case = |name: String, of: &dyn Op, input: &[i64], g: CaseInput| {
             Case::new(name, &ResampleGrad { of: of.to_ref(), input: window::known(input) }, vec![g])
         };
@@ -130,6 +133,8 @@ impl OpType for ResampleGrad {
             let g = CaseInput::new(DType::F32, &[2, 5, 3]).view(view);
             cases.push(case(name.to_string(), &line, &[2, 3, 3], g).with_gradient());
         }
+        let g = CaseInput::new(DType::F64, &[2, 3, 6, 3]);
+        cases.push(case("pool-last".to_string(), &last, &[2, 6, 6, 3], g).with_gradient());
         let none = CaseInput::new(DType::F64, &[0, 2, 6, 9]);
         cases.push(case("no-batch".to_string(), &linear, &[0, 2, 4, 5], none).with_gradient());
         let large = CaseInput::new(DType::F32, &[2, 8, 40, 61]);
