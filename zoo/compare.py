@@ -10,9 +10,7 @@ import dataclasses
 import datetime
 import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,59 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from zoo.process import LIMIT, Engine, EngineError, exports, load_arrays, number, processor, relative_error
+
 OURS, PEER = "lampyr", "onnxruntime"
-LIMIT = 1e-4
 # Seconds before each turn, in which the threads of the engine that ran before go to sleep.
 PAUSE = 0.03
 LENGTHS = (1, 2, 3, 7, 8, 16, 31, 64, 77, 128, 200, 256, 384, 512)
-
-
-class EngineError(Exception):
-    """What an engine answered instead of a result."""
-
-
-class Engine:
-    """A worker process."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.log = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "zoo.worker", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self.log, text=True, env=os.environ | {"LAMPYR_FALLBACK": "warn"},
-        )  # fmt: skip
-
-    def ask(self, verb: str, **rest: Any) -> dict[str, Any]:
-        """The answer to one command."""
-        pipe, back = self.process.stdin, self.process.stdout
-        assert pipe and back
-        try:
-            pipe.write(json.dumps({"verb": verb, **rest}) + "\n")
-            pipe.flush()
-            line = back.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            self.log.seek(0)
-            said = self.log.read().strip().splitlines()[-1:]
-            raise EngineError(" ".join([f"the process of {self.name} ended with {self.process.wait()}", *said]))
-        found = json.loads(line)
-        if "error" in found:
-            raise EngineError(found["error"])
-        return found
-
-    def warnings(self) -> list[str]:
-        """What the engine has written to its error stream."""
-        self.log.seek(0)
-        return [line.split("Warning:", 1)[1].strip() for line in self.log if "Warning:" in line]
-
-    def stop(self) -> None:
-        """Ends the process."""
-        try:
-            self.process.communicate('{"verb": "stop"}\n', timeout=20)
-        except (subprocess.TimeoutExpired, BrokenPipeError, ValueError):
-            self.process.kill()
-            self.process.wait()
 
 
 @dataclasses.dataclass
@@ -109,29 +60,6 @@ class Row:
         return self.ms / self.peer_ms if self.ms and self.peer_ms else None
 
 
-def relative_error(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
-    """The largest of the outputs' errors; shapes must agree."""
-    worst = 0.0
-    if len(found) != len(expected):
-        raise EngineError(f"{len(found)} outputs, {len(expected)} expected")
-    for a, b in zip(found, expected, strict=True):
-        if a.shape != b.shape:
-            raise EngineError(f"shape {a.shape}, {b.shape} expected")
-        if not b.size:
-            continue
-        a, b = a.astype(np.float64), b.astype(np.float64)
-        if not np.isfinite(a).all():
-            raise EngineError("an output is not finite")
-        worst = max(worst, float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30)))
-    return worst
-
-
-def load_arrays(path: Path, prefix: str) -> list[np.ndarray]:
-    """Arrays of a file whose names begin so, in order."""
-    with np.load(path) as file:
-        return [file[name] for name in file.files if name.startswith(prefix)]
-
-
 def compare(path: Path, folder: Path, rounds: int, budget: float) -> Row:
     """The row of one export."""
     name, exporter = path.stem.split(".")
@@ -143,7 +71,7 @@ def compare(path: Path, folder: Path, rounds: int, budget: float) -> Row:
         made = Path(scratch) / "made.npz"
         try:
             row.peer_load_s = peer.ask("load", path=str(path))["seconds"]
-            peer.ask("feed", path=str(arrays))
+            peer.ask("feed", paths=[str(arrays)])
             peer.ask("run", path=str(made))
             row.peer_relative_error = relative_error(load_arrays(made, "arr_"), expected)
             peer.ask("time", count=3)
@@ -152,7 +80,7 @@ def compare(path: Path, folder: Path, rounds: int, budget: float) -> Row:
             row.error = f"ONNX Runtime: {error}"
         try:
             row.load_s = ours.ask("load", path=str(path))["seconds"]
-            ours.ask("feed", path=str(arrays))
+            ours.ask("feed", paths=[str(arrays)])
             row.first_ms = 1e3 * ours.ask("run", path=str(made))["seconds"]
             row.relative_error = relative_error(load_arrays(made, "arr_"), expected)
             ours.ask("time", count=3)
@@ -223,7 +151,7 @@ def lengths(path: Path, rounds: int) -> list[dict[str, float]]:
             row: dict[str, float] = {"length": arrays["in_input_ids"].shape[1]}
             outputs = []
             for engine, key in ((ours, ""), (peer, "peer_")):
-                engine.ask("feed", path=str(feed))
+                engine.ask("feed", paths=[str(feed)])
                 row[key + "first_ms"] = 1e3 * engine.ask("run")["seconds"]
             times: dict[str, list[float]] = {OURS: [], PEER: []}
             for _ in range(rounds):
@@ -239,21 +167,6 @@ def lengths(path: Path, rounds: int) -> list[dict[str, float]]:
     for engine in (ours, peer):
         engine.stop()
     return table[1:]
-
-
-def processor() -> str:
-    """Name of the processor."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def number(value: float | None, form: str = "{:.2f}", scale: float = 1.0) -> str:
-    """A cell of the table."""
-    return "-" if value is None else form.format(value * scale)
 
 
 def markdown(rows: list[Row], by_length: list[dict[str, float]], about: dict[str, Any]) -> str:
@@ -307,21 +220,6 @@ def versions() -> dict[str, str]:
     from importlib import metadata
 
     return {name: metadata.version(name) for name in ("torch", "torchvision", "transformers", "onnx", "onnxruntime")}
-
-
-def exports(folder: Path, names: list[str], every: bool) -> list[Path]:
-    """The exports to compare: of each model all, or the one that is the default."""
-    order = json.loads((folder / "order.json").read_text())
-    unknown = sorted(set(names) - set(order))
-    if unknown:
-        raise SystemExit(f"unknown models: {', '.join(unknown)}; the zoo has {', '.join(order)}")
-    paths = []
-    for name, exporters in order.items():
-        if names and name not in names:
-            continue
-        there = [folder / f"{name}.{e}.onnx" for e in exporters if (folder / f"{name}.{e}.onnx").is_file()]
-        paths += there if every else there[:1]
-    return paths
 
 
 def main() -> int:

@@ -187,9 +187,9 @@ def built(name: str, small: bool = False) -> nn.Module:
     return model.eval()
 
 
-def example(name: str, small: bool = False, sizes: Sizes | None = None) -> Inputs:
-    """Seeded inputs of the model called `name`."""
-    torch.manual_seed(SEED + 1)
+def example(name: str, small: bool = False, sizes: Sizes | None = None, trial: int = 0) -> Inputs:
+    """Seeded inputs of the model called `name`; each `trial` has its own."""
+    torch.manual_seed(SEED + 1 + trial)
     return ZOO[name].inputs(small, sizes or {})
 
 

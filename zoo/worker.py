@@ -1,11 +1,13 @@
 """One engine in a process of its own, driven by lines of JSON on standard input.
 
-python -m zoo.worker lampyr|onnxruntime
+python -m zoo.worker lampyr|torch|onnxruntime|openvino
 
-Commands: `load` (path), `feed` (npz of inputs), `run` (npz to write outputs to), `time` (count), `plan`, `rss`, `stop`.
+Commands: `load` (path, shapes, dims), `feed` (npz files of inputs), `run` (which feed, npz to write outputs to), `time`
+(count), `sessions` (path, count), `idle` (seconds), `examples` (torch only), `plan`, `rss`, `stop`.
 Each answers with one line of JSON; a failure answers {"error": ...}.
 """
 
+import importlib
 import json
 import os
 import resource
@@ -16,108 +18,107 @@ from typing import Any
 
 import numpy as np
 
-THREADS = int(os.environ.get("ZOO_THREADS", "2"))
-
-Arrays = dict[str, np.ndarray]
+from zoo.engines import ENGINES, Arrays
 
 
-class OnnxRuntime:
-    """ONNX Runtime with its defaults but the number of threads."""
-
-    def load(self, path: str) -> None:
-        """Opens a session."""
-        import onnxruntime
-
-        onnxruntime.set_default_logger_severity(3)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = THREADS
-        options.inter_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        self.names = [output.name for output in self.session.get_outputs()]
-
-    def run(self, inputs: Arrays) -> list[np.ndarray]:
-        """One inference."""
-        return self.session.run(None, inputs)
-
-    def plan(self) -> dict[str, Any]:
-        """ONNX Runtime does not tell its plan."""
-        return {}
+def inputs_of(path: str) -> Arrays:
+    """The inputs in a file of inputs and outputs."""
+    with np.load(path) as file:
+        return {name[3:]: file[name] for name in file.files if name.startswith("in_")}
 
 
-class Lampyr:
-    """Lampyr with its defaults but the number of threads."""
-
-    def load(self, path: str) -> None:
-        """Loads and compiles."""
-        import lampyr
-
-        lampyr.set_num_threads(THREADS)
-        self.model = lampyr.load_onnx(path).compile()
-        self.names = [port.name for port in self.model.outputs]
-
-    def run(self, inputs: Arrays) -> list[np.ndarray]:
-        """One inference."""
-        made = self.model(**inputs)
-        return [np.asarray(t) for t in (made if isinstance(made, tuple) else (made,))]
-
-    def plan(self) -> dict[str, Any]:
-        """Bytes of the memory plan and what the trace and the compiler say."""
-        found = self.model.explain()
-        names = ("arena_bytes", "lower_bound_bytes", "greedy_bytes", "unplanned_bytes", "weight_bytes")
-        return {name: number_called(name, json.loads(found.to_json())) for name in names}
-
-
-def number_called(name: str, tree: Any) -> int | None:
-    """The first number of that name in a tree of JSON."""
-    if isinstance(tree, dict) and isinstance(tree.get(name), int):
-        return tree[name]
-    inner = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
-    return next((found for part in inner if (found := number_called(name, part)) is not None), None)
-
-
-ENGINES = {"lampyr": Lampyr, "onnxruntime": OnnxRuntime}
-
-
-def answer(engine: Any, state: Arrays, command: dict[str, Any]) -> dict[str, Any]:
+def answer(engine: Any, feeds: list[Arrays], command: dict[str, Any]) -> dict[str, Any]:
     """Performs one command."""
     verb = command["verb"]
     if verb == "load":
-        start = time.perf_counter()
-        engine.load(command["path"])
+        importlib.import_module(engine.MODULE)
+    start = time.perf_counter()
+    if verb == "load":
+        engine.load(command["path"], command.get("shapes", {}), command.get("dims", {}))
         return {"seconds": time.perf_counter() - start}
     if verb == "feed":
-        with np.load(command["path"]) as file:
-            state.clear()
-            state.update({name[3:]: file[name] for name in file.files if name.startswith("in_")})
+        feeds[:] = [inputs_of(path) for path in command["paths"]]
         return {}
     if verb == "run":
-        start = time.perf_counter()
-        made = engine.run(state)
+        made = engine.run(feeds[command.get("index", 0)])
         seconds = time.perf_counter() - start
         if command.get("path"):
             np.savez(command["path"], *made)
         return {"seconds": seconds, "names": engine.names}
     if verb == "time":
         times = []
-        for _ in range(command["count"]):
+        for i in range(command["count"]):
+            feed = feeds[i % len(feeds)]
             start = time.perf_counter()
-            engine.run(state)
+            engine.run(feed)
             times.append(time.perf_counter() - start)
         return {"times": times}
+    if verb == "sessions":
+        return sessions(engine, feeds[0], command["path"], command["count"], command.get("dims", {}))
+    if verb == "idle":
+        return idle(command["after"], command["seconds"])
+    if verb == "examples":
+        return engine_examples(engine, command["name"], command["sizes"], command["folder"], command["count"])
     if verb == "plan":
         return engine.plan()
     if verb == "rss":
-        return {"peak_bytes": peak_rss()}
+        return {"peak_bytes": status_bytes("VmHWM") or peak_rss()}
     raise ValueError(f"unknown verb {verb}")
 
 
-def peak_rss() -> int:
-    """Largest resident size of this process so far."""
+def sessions(engine: Any, feed: Arrays, path: str, count: int, dims: dict[str, int]) -> dict[str, Any]:
+    """Resident bytes with one session that has run and with `count` of them."""
+    engine.run(feed)
+    one, first = status_bytes("VmRSS"), engine.run(feed)
+    first = [np.array(array) for array in first]
+    held = []
+    for _ in range(count - 1):
+        more = type(engine)()
+        vars(more).update(vars(engine))
+        setattr(more, "session" if hasattr(engine, "session") else "model", engine.another(path, dims))
+        for a, b in zip(first, more.run(feed), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+        held.append(more)
+    return {"one": one, "all": status_bytes("VmRSS")}
+
+
+def idle(after: float, seconds: float) -> dict[str, Any]:
+    """Part of a processor that this process uses while it has nothing to do, from `after` seconds on."""
+    time.sleep(after)
+    start, busy = time.perf_counter(), time.process_time()
+    time.sleep(seconds)
+    return {"share": (time.process_time() - busy) / (time.perf_counter() - start)}
+
+
+def engine_examples(engine: Any, name: str, sizes: dict[str, int], folder: str, count: int) -> dict[str, Any]:
+    """Writes `count` files of inputs and torch's outputs for them; returns their paths and the inputs' shapes."""
+    from zoo.models import ZOO, example
+
+    entry, paths, shapes = ZOO[name], [], {}
+    for i in range(count):
+        inputs = {n: t.numpy() for n, t in zip(entry.names, example(name, sizes=sizes, trial=i), strict=True)}
+        made = engine.run(inputs)
+        arrays = {f"in_{n}": a for n, a in inputs.items()}
+        arrays |= {f"out_{n}": a for n, a in zip(entry.outputs, made, strict=True)}
+        paths.append(str(Path(folder) / f"{i}.npz"))
+        np.savez(paths[-1], **arrays)
+        shapes = {n: list(a.shape) for n, a in inputs.items()}
+    dims = {d: shapes[n][axis] for n, axes in entry.dynamic.items() for axis, d in axes.items()}
+    return {"paths": paths, "shapes": shapes, "dims": dims}
+
+
+def status_bytes(key: str) -> int | None:
+    """A size in /proc/self/status, where there is one."""
     status = Path("/proc/self/status")
     if status.is_file():
         for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(key + ":"):
                 return int(line.split()[1]) * 1024
+    return None
+
+
+def peak_rss() -> int:
+    """Largest resident size of this process so far, where there is no /proc."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
@@ -128,13 +129,13 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     engine = ENGINES[sys.argv[1]]()
-    state: Arrays = {}
+    feeds: list[Arrays] = []
     for line in sys.stdin:
         command = json.loads(line)
         if command["verb"] == "stop":
             break
         try:
-            result = answer(engine, state, command)
+            result = answer(engine, feeds, command)
         except BaseException as error:  # noqa: BLE001 - reported to the parent
             result = {"error": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps(result) + "\n")

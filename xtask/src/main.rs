@@ -2,6 +2,7 @@
 
 mod gates;
 mod parity;
+mod peers;
 mod python;
 mod run;
 mod steps;
@@ -52,6 +53,8 @@ enum Verb {
     },
     /// Export real models with torch and compare Lampyr with torch and ONNX Runtime on them
     Zoo(zoo::Options),
+    /// Time models beside torch, ONNX Runtime and OpenVINO; write benches/peers.md, .json and .svg
+    Peers(peers::Options),
     /// Time eager calls and training steps beside torch; write benches/eager.md and benches/eager.json
     Eager {
         /// Rounds in turns
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         Verb::Surface(options) => parity::surface(&workspace, options),
         Verb::Goldens { check } => verbs::goldens(&workspace, *check),
         Verb::Zoo(options) => zoo::zoo(&workspace, options),
+        Verb::Peers(options) => peers::peers(&workspace, options),
         Verb::Eager { rounds } => verbs::eager(&workspace, *rounds),
         Verb::Fuzz { inputs, from } => verbs::fuzz(&workspace, *inputs, *from),
         Verb::Memcheck => verbs::memcheck(&workspace),

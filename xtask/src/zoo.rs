@@ -66,13 +66,14 @@ pub fn zoo(workspace: &Workspace, options: &Options) -> Result {
     workspace.run(&mut compare)
 }
 
-fn module(workspace: &Workspace, python: &Path, name: &str) -> std::process::Command {
+/// A Python module of the workspace as a command.
+pub(crate) fn module(workspace: &Workspace, python: &Path, name: &str) -> std::process::Command {
     let mut command = workspace.command(python);
     command.args(["-m", name]);
     command
 }
 
 /// The arguments of this process.
-fn said() -> Vec<String> {
+pub(crate) fn said() -> Vec<String> {
     std::env::args().skip(1).collect()
 }

@@ -1,0 +1,1 @@
+"""Lampyr beside torch, ONNX Runtime and OpenVINO; see `__main__`."""
