@@ -67,6 +67,7 @@ pub fn use_deterministic_algorithms(mode: bool, warn_only: bool) {
 /// Gives cached memory back to the system.
 #[pyfunction]
 pub fn empty_cache() -> Result<()> {
+    lampyr::runtime::clear_recycled();
     lampyr::backend::backend(Device::CPU)?.trim();
     Ok(())
 }

@@ -22,6 +22,14 @@ pub trait DeviceMemory: Send + Sync + fmt::Debug {
     fn host_ptr(&self) -> Option<NonNull<u8>>;
     /// For downcasts by the backend that made it.
     fn as_any(&self) -> &dyn Any;
+    /// Counts the memory as free while its owner keeps it for reuse; false where that cannot be.
+    fn park(&self) -> bool {
+        false
+    }
+    /// Counts parked memory as used again, for `bytes` bytes. False where that cannot be: it must be dropped then.
+    fn unpark(&self, _bytes: usize) -> bool {
+        false
+    }
 }
 
 /// A device: memory, an in-order queue and kernels. Work may be asynchronous; [`Backend::download`] and

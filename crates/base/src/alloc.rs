@@ -39,6 +39,7 @@ const CLASSES: usize = class_of(MAX_BYTES) + 1;
 const SMALL_CLASSES: usize = class_of(SMALL) + 1;
 const EMPTY: usize = usize::MAX;
 
+#[inline]
 const fn class_of(bytes: usize) -> usize {
     let last = (bytes - 1) / ALIGNMENT;
     if last < 8 {
@@ -48,6 +49,7 @@ const fn class_of(bytes: usize) -> usize {
     shift * 8 + (last >> shift)
 }
 
+#[inline]
 const fn class_size(class: usize) -> usize {
     if class < 16 { (class + 1) * ALIGNMENT } else { (class % 8 + 9) << (class / 8 - 1) << ALIGNMENT.ilog2() }
 }
@@ -132,6 +134,7 @@ struct ThreadCache {
 }
 
 /// Adds one to a counter that only one thread writes at a time.
+#[inline]
 fn bump(counter: &AtomicU64) {
     counter.store(counter.load(Relaxed) + 1, Relaxed);
 }
@@ -209,7 +212,12 @@ impl CachingAllocator {
     #[inline]
     pub fn allocate(&'static self, bytes: usize) -> Result<Block, AllocError> {
         if bytes == 0 {
-            return Ok(Block { ptr: NonNull::<Line>::dangling().cast(), len: 0, class: EMPTY, allocator: self });
+            return Ok(Block {
+                ptr: NonNull::<Line>::dangling().cast(),
+                len: AtomicUsize::new(0),
+                class: EMPTY,
+                allocator: self,
+            });
         }
         let active = self.active.load(Relaxed);
         if bytes > MAX_BYTES {
@@ -228,7 +236,7 @@ impl CachingAllocator {
             self.put_back(ptr, class);
             return Err(refused);
         }
-        Ok(Block { ptr, len: bytes, class, allocator: self })
+        Ok(Block { ptr, len: AtomicUsize::new(bytes), class, allocator: self })
     }
 
     /// Takes back what a take counted, since the allocation failed. The shared counters may wrap below zero; their
@@ -463,7 +471,7 @@ struct Line;
 /// Memory from a [`CachingAllocator`], given back to it on drop. The contents are unspecified at first.
 pub struct Block {
     ptr: NonNull<u8>,
-    len: usize,
+    len: AtomicUsize,
     class: usize,
     allocator: &'static CachingAllocator,
 }
@@ -483,13 +491,45 @@ impl Block {
     /// Bytes asked for.
     #[inline]
     pub fn len(&self) -> usize {
-        self.len
+        self.len.load(Relaxed)
     }
 
     /// Whether the block has no bytes.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
+    }
+
+    /// Counts the block as free while its owner keeps it for reuse. [`Block::unpark`] must come before it is used or
+    /// dropped.
+    #[inline]
+    pub fn park(&self) {
+        if self.class != EMPTY {
+            self.allocator.active.fetch_sub(class_size(self.class), Relaxed);
+        }
+    }
+
+    /// Counts a parked block as allocated anew, with `len` bytes asked for. False when that passes the limit: the block
+    /// must then be dropped; when `len` passes its capacity, too.
+    #[inline]
+    pub fn unpark(&self, len: usize) -> bool {
+        if self.class == EMPTY {
+            return len == 0;
+        }
+        let size = class_size(self.class);
+        let active = self.allocator.active.fetch_add(size, Relaxed) + size;
+        if active > self.allocator.limit.load(Relaxed) || len > size || len == 0 {
+            return false;
+        }
+        if active > self.allocator.peak.load(Relaxed) {
+            self.allocator.peak.fetch_max(active, Relaxed);
+        }
+        if let Some(cache) = self.allocator.thread_cache() {
+            bump(&cache.allocations);
+            bump(&cache.hits);
+        }
+        self.len.store(len, Relaxed);
+        true
     }
 
     /// Bytes that may be used: `len` rounded up to the size class.
@@ -511,7 +551,7 @@ impl Drop for Block {
 
 impl fmt::Debug for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Block").field("ptr", &self.ptr).field("len", &self.len).finish()
+        f.debug_struct("Block").field("ptr", &self.ptr).field("len", &self.len()).finish()
     }
 }
 

@@ -25,4 +25,13 @@ impl DeviceMemory for HostMemory {
     fn as_any(&self) -> &dyn Any {
         self
     }
+
+    fn park(&self) -> bool {
+        self.0.park();
+        true
+    }
+
+    fn unpark(&self, bytes: usize) -> bool {
+        self.0.unpark(bytes)
+    }
 }

@@ -9,6 +9,7 @@ mod methods;
 mod promote;
 mod recorder;
 mod renew;
+mod reuse;
 pub mod session;
 mod storage;
 mod tape;
@@ -18,9 +19,10 @@ mod update;
 
 pub use determinism::{Deterministic, deterministic, set_deterministic};
 pub use eager::{Cut, EagerBuilder, Sequence, Value, apply, apply_one};
-pub use methods::Operand;
+pub use methods::{Operand, Pick};
 pub use promote::{Scalar, default_dtype, promote_types, result_type, set_default_dtype};
 pub use recorder::{Named, check_readable, is_recording, record, refuse, unwatched};
+pub use reuse::clear_recycled;
 pub use storage::Storage;
 pub use tape::{
     Function, GradFn, GradOptions, Grads, HookHandle, Kept, LeafHook, Output, Packed, PostHook, PreHook, SavedHooks,

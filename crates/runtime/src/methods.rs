@@ -1,12 +1,12 @@
 //! Tensor methods: PyTorch's names and promotion over the strict ops.
 
-use lampyr_base::{DType, Dim, Error, Result, Shape, num_elements};
+use lampyr_base::{DType, Dim, Error, Layout, Result, Shape, num_elements};
 use lampyr_ir::Op;
 use lampyr_ops::build::*;
 use smallvec::SmallVec;
 
 pub(crate) use crate::eager::apply_one as one;
-use crate::eager::{Cut, How, view_as};
+use crate::eager::{Cut, How, strided_view, view_as};
 use crate::promote::{Scalar, default_dtype, result_type};
 use crate::tensor::Tensor;
 
@@ -52,6 +52,22 @@ impl From<Scalar> for Operand<'_> {
 enum Want {
     Common,
     Float,
+}
+
+/// What [`Tensor::pick`] takes of one axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// The element at this position; the axis goes away.
+    At(usize),
+    /// Some of the elements.
+    Cut {
+        /// The first element.
+        start: usize,
+        /// Behind the last element.
+        end: usize,
+        /// From element to element, 1 or more.
+        step: usize,
+    },
 }
 
 impl Tensor {
@@ -324,6 +340,34 @@ impl Tensor {
             layout = layout.slice(c.axis, c.start, step, count);
         }
         Some(view_as(self, layout, How::Cut(SmallVec::from_slice(cuts))))
+    }
+
+    /// Single positions and cuts of the leading axes in one step, as a view; `None` where that takes an op of its own
+    /// (a gradient is recorded, or the elements do not lie in row-major order) or one does not fit.
+    pub fn pick(&self, picks: &[Pick]) -> Result<Option<Tensor>> {
+        let from = self.layout();
+        if picks.len() > from.rank() {
+            return Ok(None);
+        }
+        let mut to = Layout { shape: Shape::new(), strides: SmallVec::new(), offset: from.offset };
+        for (pick, (&size, &stride)) in picks.iter().zip(from.shape.iter().zip(&from.strides)) {
+            let (start, count, step) = match *pick {
+                Pick::At(at) if at < size => (at, None, 1),
+                Pick::Cut { start, end, step } if start <= end && end <= size && step > 0 => {
+                    (start, Some((end - start).div_ceil(step)), step)
+                }
+                _ => return Ok(None),
+            };
+            to.offset = to.offset.wrapping_add_signed(start as isize * stride);
+            if let Some(count) = count {
+                to.shape.push(count);
+                // The step of a single element may be larger than any memory.
+                to.strides.push(if count > 1 { stride * step as isize } else { stride });
+            }
+        }
+        to.shape.extend_from_slice(&from.shape[picks.len()..]);
+        to.strides.extend_from_slice(&from.strides[picks.len()..]);
+        if to.is_empty() { Ok(None) } else { strided_view(self, to) }
     }
 
     /// The slice at `index` of one axis, which goes away; a view.

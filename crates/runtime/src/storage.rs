@@ -22,6 +22,13 @@ impl Storage {
         Storage { memory, base, device, version: AtomicU64::new(0), rebased: AtomicU64::new(0) }
     }
 
+    /// Starts to count changes again, for memory with new contents.
+    #[inline]
+    pub(crate) fn renew(&self) {
+        self.version.store(0, Ordering::Relaxed);
+        self.rebased.store(0, Ordering::Relaxed);
+    }
+
     /// The same memory with a count of changes of its own, which goes on from `version`.
     pub(crate) fn alias(&self, version: u64) -> Storage {
         let storage = Storage::new(self.memory.clone(), self.base);

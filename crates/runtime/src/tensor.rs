@@ -9,6 +9,7 @@ use lampyr_ir::{Fact, HostTensor, TensorFact, Var};
 
 use crate::batch::Axis;
 use crate::eager::How;
+use crate::reuse;
 use crate::storage::Storage;
 use crate::tape::{Chained, Edge, GradCell, release};
 
@@ -50,7 +51,24 @@ pub(crate) struct Inner {
 #[derive(Clone)]
 pub struct Tensor(pub(crate) Arc<Inner>);
 
+impl Inner {
+    /// Whether it has neither a history nor hidden axes.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.batch.is_none() && !self.touched.load(Ordering::Acquire)
+    }
+}
+
 impl Tensor {
+    /// Drops this handle. Where it is the last one of a small tensor, this thread's next result of that size takes over
+    /// its parts, which spares allocations.
+    #[inline]
+    pub fn recycle(self) {
+        if Arc::strong_count(&self.0) == 1 {
+            drop(reuse::keep(self.0));
+        }
+    }
+
     #[inline]
     pub(crate) fn over(storage: Arc<Storage>, layout: Layout, dtype: DType) -> Tensor {
         Tensor::over_batch(storage, layout, dtype, None)

@@ -5,10 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use lampyr::names::{resolve, run, table};
 use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
+use pyo3::types::{PyInt, PyTuple};
+use smallvec::SmallVec;
 
 use super::output::object;
 use super::source::Arguments;
 use crate::error::{Failure, Result, long, panicked};
+use crate::tensor::PyTensor;
 
 /// A C function of the calling convention `METH_FASTCALL | METH_KEYWORDS`.
 type Point = unsafe extern "C" fn(*mut PyObject, *const *mut PyObject, isize, *mut PyObject) -> *mut PyObject;
@@ -174,6 +177,21 @@ unsafe fn call<'py>(
 ) -> Result<Bound<'py, PyAny>> {
     let missing = || lampyr::Error::internal("an entry point without a name");
     let callable = table().callables.get(at).ok_or_else(missing)?;
+    if names.is_null()
+        && let Some(function) = callable.short()
+    {
+        // SAFETY: the arguments live during the call, and a method is called on a tensor.
+        let (x, values) = unsafe {
+            let values = if positional == 0 { &[] } else { std::slice::from_raw_parts(values, positional) };
+            (Borrowed::from_ptr(py, receiver), values)
+        };
+        if let (Ok(x), Some(numbers)) = (x.cast::<PyTensor>(), whole_numbers(py, values))
+            && let Some(made) = function(&x.get().t(), &numbers)
+        {
+            let made = made.map_err(|e| e.with_op(&callable.name))?;
+            return Ok(Bound::new(py, PyTensor::of(made))?.into_any());
+        }
+    }
     let receiver = if callable.is_method() { Some(receiver) } else { None };
     // SAFETY: the arguments live during the call.
     let given = unsafe { Arguments::new(py, receiver, values, positional, names) };
@@ -181,4 +199,22 @@ unsafe fn call<'py>(
     let work = call.elements() as f64 * f64::from(form.entry.cost);
     let output = if long(work) { py.detach(|| run(form, &call)) } else { run(form, &call) }?;
     Ok(object(py, &given, &form.signature, output)?)
+}
+
+/// Values that are whole numbers, or one tuple of them; `None` for anything else.
+fn whole_numbers(py: Python<'_>, values: &[*mut PyObject]) -> Option<SmallVec<[i64; 6]>> {
+    // SAFETY: the arguments live during the call.
+    let each = values.iter().map(|&ob| unsafe { Borrowed::from_ptr(py, ob) });
+    let number = |ob: &Bound<'_, PyAny>| ob.cast_exact::<PyInt>().ok()?.extract::<i64>().ok();
+    match values {
+        [one] => {
+            // SAFETY: as above.
+            let one = unsafe { Borrowed::from_ptr(py, *one) };
+            match one.cast_exact::<PyTuple>() {
+                Ok(tuple) => tuple.iter().map(|ob| number(&ob)).collect(),
+                Err(_) => Some(SmallVec::from_iter([number(&one)?])),
+            }
+        }
+        _ => each.map(|ob| number(&ob)).collect(),
+    }
 }

@@ -1,5 +1,6 @@
 //! The tensor that a Python object stands for.
 
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -27,14 +28,22 @@ impl Deref for Handle<'_> {
 /// What a Python object holds. The first tensor stays while the object lives, since calls borrow it without a lock; the
 /// tensors that took its place later are held by calls themselves.
 pub struct Slot {
-    first: Tensor,
+    first: ManuallyDrop<Tensor>,
     now: OnceLock<Box<Mutex<Tensor>>>,
+}
+
+impl Drop for Slot {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: nothing reads the field after `drop`.
+        unsafe { ManuallyDrop::take(&mut self.first) }.recycle();
+    }
 }
 
 impl PyTensor {
     #[inline]
     pub fn of(tensor: Tensor) -> PyTensor {
-        PyTensor(Slot { first: tensor, now: OnceLock::new() })
+        PyTensor(Slot { first: ManuallyDrop::new(tensor), now: OnceLock::new() })
     }
 
     #[inline]
@@ -54,7 +63,7 @@ impl PyTensor {
     pub fn put(&self, tensor: Tensor) {
         let mut tensor = Some(tensor);
         let now =
-            self.0.now.get_or_init(|| Box::new(Mutex::new(tensor.take().unwrap_or_else(|| self.0.first.clone()))));
+            self.0.now.get_or_init(|| Box::new(Mutex::new(tensor.take().unwrap_or_else(|| self.first().clone()))));
         if let Some(tensor) = tensor {
             let before = std::mem::replace(&mut *now.lock().unwrap_or_else(PoisonError::into_inner), tensor);
             drop(before);

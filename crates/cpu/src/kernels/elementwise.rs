@@ -97,17 +97,16 @@ impl Direct for Plain {
     }
 
     fn run(&self, inputs: &[Arg], output: &Arg) -> bool {
-        if inputs.len() != self.inputs
-            || inputs.iter().any(|a| a.dtype != self.dtype || !a.in_bounds())
-            || output.dtype != self.output
-            || !output.in_bounds()
-        {
+        if inputs.len() != self.inputs || inputs.iter().any(|a| a.dtype != self.dtype) || output.dtype != self.output {
             return false;
         }
         if let Some(prim) = self.prim
             && single(prim, inputs, output).is_some()
         {
             return true;
+        }
+        if !inputs.iter().chain([output]).all(Arg::in_bounds) {
+            return false;
         }
         let shape = &output.layout.shape;
         let Some((from, to)) = flat(shape, inputs.iter(), std::iter::once(output)) else { return false };
@@ -220,27 +219,31 @@ fn primitive(expr: &ScalarExpr, prims: &Prims) -> Option<Prim> {
     }
 }
 
-/// Address of a dense operand that primitives can use as it is.
+/// Address of a dense operand of `n` elements inside its memory that primitives can use as it is.
 #[inline]
-fn dense(a: &Arg) -> Option<*mut u8> {
+fn dense(a: &Arg, n: usize) -> Option<*mut u8> {
     let ptr = a.host_ptr()?;
-    (ptr as usize & (a.dtype.size() - 1) == 0 && a.layout.is_contiguous()).then_some(ptr)
+    let inside = a.base + (a.layout.offset + n) * a.dtype.size() <= a.memory.len();
+    (inside && ptr as usize & (a.dtype.size() - 1) == 0 && a.layout.is_contiguous()).then_some(ptr)
 }
 
 /// Runs one primitive on dense operands without interpretation; `None` when this call is not of that kind.
 #[inline]
 fn single(prim: Prim, inputs: &[Arg], output: &Arg) -> Option<()> {
-    let to = dense(output)?;
     let n = output.layout.len();
+    let to = dense(output, n)?;
     let size = output.dtype.size();
     let end = to as usize + n * size;
     let mut from = [Shared(to); 3];
     let mut sizes = [0; 3];
     for ((slot, bytes), input) in from.iter_mut().zip(&mut sizes).zip(inputs) {
-        let p = dense(input)?;
+        if input.layout.shape != output.layout.shape {
+            return None;
+        }
+        let p = dense(input, n)?;
         *bytes = input.dtype.size();
         let apart = p as usize + n * *bytes <= to as usize || end <= p as usize;
-        if input.layout.shape != output.layout.shape || !apart {
+        if !apart {
             return None;
         }
         *slot = Shared(p);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lampyr_base::{DType, Device, Error, Result, Shape, broadcast_shapes, num_elements};
 use lampyr_ir::{HostTensor, Numbers};
 use lampyr_ops::build as op;
-use lampyr_runtime::{Cut, Tensor, check_readable, is_grad_enabled};
+use lampyr_runtime::{Cut, Pick, Tensor, check_readable, is_grad_enabled};
 use smallvec::SmallVec;
 
 use super::operand::{Operand, one};
@@ -220,11 +220,30 @@ fn int_tensor(values: &[usize], shape: &[usize], like: &Tensor) -> Result<Tensor
     Tensor::from_host(&HostTensor::from_slice(shape, &wide)?, like.device())
 }
 
+/// `x[items]` of single positions and slices of the leading axes, where that is one plain view.
+fn picked(x: &Tensor, items: &[Index]) -> Result<Option<Tensor>> {
+    let mut picks: SmallVec<[Pick; 4]> = SmallVec::new();
+    for (axis, (item, &n)) in items.iter().zip(x.shape()).enumerate() {
+        picks.push(match item {
+            Index::At(i) => Pick::At(position(*i, n, axis)?),
+            Index::Slice(start, stop, step) => {
+                let (Cut { start, end, step, .. }, _) = bounds(*start, *stop, *step, n, axis)?;
+                Pick::Cut { start, end, step }
+            }
+            _ => return Ok(None),
+        });
+    }
+    if picks.len() < items.len() { Ok(None) } else { x.pick(&picks) }
+}
+
 /// `x[items]`: a view where only positions, slices and new axes are given, else a copy.
 ///
 /// # Errors
 /// When the index is out of range or has too many axes.
 pub fn index(x: &Tensor, items: &[Index]) -> Result<Tensor> {
+    if let Some(view) = picked(x, items)? {
+        return Ok(view);
+    }
     let plan = plan(x, items)?;
     let view = cut_view(x, &plan)?;
     if plan.picks.is_empty() {

@@ -287,25 +287,29 @@ pub(super) const NAMES: &[Entry] = &[
         TOP | METHOD,
         "The same elements in another shape; one size may be -1.",
         |a| give(a.tensor(0)?.reshape(a.ints(1)?)),
-    ),
+    )
+    .short(|x, shape| Some(x.reshape(shape))),
     name(
         "view(Tensor input, int[] size) -> Tensor",
         TOP | METHOD,
         "The same elements in another shape, never a copy.",
         |a| give(view(a.tensor(0)?, a.ints(1)?)),
-    ),
+    )
+    .short(|x, shape| Some(view(x, shape))),
     name("view(Tensor input, dtype dtype) -> Tensor", METHOD, "The same bytes read as another dtype.", |a| {
         give(a.tensor(0)?.reinterpret(a.dtype(1)?))
     }),
     name("permute(Tensor input, int[] dims) -> Tensor", TOP | METHOD, "Axes in another order; a view.", |a| {
         give(permuted(a.tensor(0)?, a.ints(1)?))
-    }),
+    })
+    .short(|x, dims| Some(permuted(x, dims))),
     name(
         "transpose(Tensor input, int dim0, int dim1) -> Tensor",
         TOP | METHOD | INPLACE | RENEW,
         "Two axes exchanged; a view.",
         |a| give(transposed(a.tensor(0)?, a.int(1)?, a.int(2)?)),
     )
+    .short(|x, dims| if let [a, b] = *dims { Some(transposed(x, a, b)) } else { None })
     .also(&["swapdims"]),
     name(
         "swapaxes(Tensor input, int axis0, int axis1) -> Tensor",
@@ -335,6 +339,7 @@ pub(super) const NAMES: &[Entry] = &[
         "With an axis of size 1; a view.",
         |a| give(unsqueeze(a.tensor(0)?, a.int(1)?)),
     )
+    .short(|x, dim| if let [dim] = *dim { Some(unsqueeze(x, dim)) } else { None })
     .also(&["expand_dims"]),
     name(
         "flatten(Tensor input, int start_dim=0, int end_dim=-1) -> Tensor",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use lampyr_base::Result;
+use lampyr_runtime::Tensor;
 
 use super::call::Call;
 use super::signature::{Kind, Role, Signature};
@@ -90,6 +91,9 @@ pub const RENEW: u16 = 1 << 9;
 /// The function of an entry.
 pub type Run = fn(&Call) -> Result<Output>;
 
+/// The function of an entry for a tensor and whole numbers; `None` where it takes other arguments or as many.
+pub type Short = fn(&Tensor, &[i64]) -> Option<Result<Tensor>>;
+
 /// One line of the table. Lines of one name and place are its forms, tried in order.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
@@ -105,17 +109,25 @@ pub struct Entry {
     pub also: &'static [&'static str],
     /// The function.
     pub run: Run,
+    /// The function for a call with nothing but whole numbers.
+    pub short: Option<Short>,
 }
 
 /// A line of the table.
 pub const fn name(signature: &'static str, spaces: u16, doc: &'static str, run: Run) -> Entry {
-    Entry { signature, spaces, doc, cost: 4.0, also: &[], run }
+    Entry { signature, spaces, doc, cost: 4.0, also: &[], run, short: None }
 }
 
 impl Entry {
     /// With other names of the same.
     pub const fn also(mut self, names: &'static [&'static str]) -> Entry {
         self.also = names;
+        self
+    }
+
+    /// With a function for calls of the method with whole numbers only, which are not bound to parameters then.
+    pub const fn short(mut self, function: Short) -> Entry {
+        self.short = Some(function);
         self
     }
 
@@ -205,6 +217,12 @@ impl Callable {
     /// Whether it is a method of tensors.
     pub fn is_method(&self) -> bool {
         self.space == Space::Method
+    }
+
+    /// The function for a call of the method with whole numbers only.
+    #[inline]
+    pub fn short(&self) -> Option<Short> {
+        self.forms.first().filter(|f| f.method && !f.inplace)?.entry.short
     }
 
     /// What it does: the sentence of its first form, and the forms where there are several.

@@ -10,6 +10,7 @@ use lampyr_ops::registry;
 use smallvec::SmallVec;
 
 use super::fallback;
+use crate::reuse::Fresh;
 use crate::storage::Storage;
 use crate::tensor::Tensor;
 use crate::trace;
@@ -42,9 +43,9 @@ pub(super) fn direct(op: &dyn Op, inputs: &[&Tensor]) -> Result<Option<Tensor>> 
     let mut layout = widest.layout().clone();
     layout.offset = 0;
     let Some(bytes) = bytes(function.output(), &layout) else { return Ok(None) };
-    let memory = backend.allocate(bytes)?;
+    let fresh = Fresh::new(backend, bytes)?;
     let done = {
-        let to = Arg::new(&memory, 0, function.output(), &layout);
+        let to = Arg::new(fresh.memory(), 0, function.output(), &layout);
         match inputs {
             [a] => function.run(&[a.arg()], &to),
             [a, b] => function.run(&[a.arg(), b.arg()], &to),
@@ -52,7 +53,7 @@ pub(super) fn direct(op: &dyn Op, inputs: &[&Tensor]) -> Result<Option<Tensor>> 
             _ => false,
         }
     };
-    Ok(done.then(|| Tensor::over(Arc::new(Storage::new(memory, 0)), layout, function.output())))
+    Ok(done.then(|| fresh.tensor(layout, function.output())))
 }
 
 /// The result of an elementwise op whose inputs have one dtype that the op takes, when the device has a kernel for it;

@@ -11,7 +11,7 @@ pub(crate) use fallback::note;
 
 pub use builder::{EagerBuilder, Maybe, Sequence, Value};
 pub use views::Cut;
-pub(crate) use views::{How, view_as};
+pub(crate) use views::{How, strided_view, view_as};
 
 use lampyr_backend::{Accepts, Arg, ArgInfo, Backend, Choice, Kernel, Launch, Reason, resolve};
 use lampyr_base::{DType, Error, Layout, Result, ResultExt, Shape};

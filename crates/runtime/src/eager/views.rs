@@ -2,7 +2,7 @@
 
 use lampyr_base::{Dim, Layout, Result};
 use lampyr_ir::{OpAttrs, OpRef};
-use lampyr_ops::build::{Expand, Reshape, Slice, Transpose};
+use lampyr_ops::build::{AsStrided, Expand, Reshape, Slice, Transpose};
 use smallvec::SmallVec;
 
 use super::{apply_one, record};
@@ -29,6 +29,8 @@ pub(crate) enum How {
     Expand,
     Permute(SmallVec<[u8; 8]>),
     Cut(SmallVec<[Cut; 2]>),
+    /// Any strides over a row-major base, whose offset this is.
+    Strided(usize),
 }
 
 impl How {
@@ -47,8 +49,25 @@ impl How {
                 steps: cuts.iter().map(|c| c.step as i64).collect(),
             }
             .to_ref(),
+            How::Strided(start) => AsStrided {
+                size: view.shape.iter().map(|&d| d as i64).collect(),
+                stride: view.strides.iter().map(|&s| s as i64).collect(),
+                offset: (view.offset - start) as i64,
+            }
+            .to_ref(),
         }
     }
+}
+
+/// The view of `base` with `layout`, whose elements are some of its own, where nothing records and `base` is row-major.
+pub(crate) fn strided_view(base: &Tensor, layout: Layout) -> Result<Option<Tensor>> {
+    if is_watched_by_recorder() || base.is_batched() || !base.is_contiguous() {
+        return Ok(None);
+    }
+    if recording() && base.edge()?.is_some() {
+        return Ok(None);
+    }
+    Ok(Some(Tensor::view_of(base, layout, How::Strided(base.layout().offset))))
 }
 
 /// The view of `base` with `layout`, which is what the op of `how` makes of the layout of `base`.

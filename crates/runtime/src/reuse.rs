@@ -1,0 +1,182 @@
+//! Small tensors that nothing holds any more, kept by each thread with their memory for the next result of that size.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use lampyr_backend::{Backend, DeviceMemory};
+use lampyr_base::{DType, Layout, Result};
+
+use crate::storage::Storage;
+use crate::tensor::{Inner, Tensor};
+
+/// Bytes in one step of sizes.
+const STEP: usize = 64;
+/// Sizes that are kept: up to this many steps.
+const STEPS: usize = 8;
+/// Tensors of one size that a thread keeps.
+const KEPT: usize = 16;
+
+/// Parked tensors by size.
+struct Spare([Vec<Arc<Inner>>; STEPS]);
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        for inner in self.0.iter_mut().flat_map(std::mem::take) {
+            drop(unpark(inner, 0));
+        }
+    }
+}
+
+thread_local! {
+    static SPARE: RefCell<Spare> = const { RefCell::new(Spare([const { Vec::new() }; STEPS])) };
+}
+
+#[inline]
+fn step(bytes: usize) -> usize {
+    bytes.wrapping_sub(1) / STEP
+}
+
+/// Whether nothing else holds a tensor, its storage or its memory.
+#[inline]
+fn is_alone(inner: &mut Arc<Inner>) -> bool {
+    let Some(inner) = Arc::get_mut(inner) else { return false };
+    let (storage, memory) = (&inner.storage, &inner.storage.memory);
+    let count =
+        (Arc::strong_count(storage), Arc::weak_count(storage), Arc::strong_count(memory), Arc::weak_count(memory));
+    count == (1, 0, 1, 0)
+}
+
+/// A kept tensor counted as used again; `None` when that cannot be, and it is dropped.
+#[inline]
+fn unpark(inner: Arc<Inner>, bytes: usize) -> Option<Arc<Inner>> {
+    inner.storage.renew();
+    inner.storage.memory.unpark(bytes).then_some(inner)
+}
+
+/// Keeps the parts of a tensor of which this is the last handle, when they are plain and few; else gives them back.
+#[inline]
+pub(crate) fn keep(mut inner: Arc<Inner>) -> Option<Arc<Inner>> {
+    let size = step(inner.storage.memory.len());
+    if size >= STEPS || inner.storage.base != 0 || !inner.is_plain() || !is_alone(&mut inner) {
+        return Some(inner);
+    }
+    let mut inner = Some(inner);
+    // While the thread ends there is no place.
+    let _ = SPARE.try_with(|spare| {
+        let Ok(mut spare) = spare.try_borrow_mut() else { return };
+        let list = &mut spare.0[size];
+        if list.len() < KEPT && inner.as_ref().is_some_and(|i| i.storage.memory.park()) {
+            list.extend(inner.take());
+        }
+    });
+    inner
+}
+
+/// Gives small tensors kept by the calling thread back to the allocator; [`Tensor::recycle`] keeps them.
+pub fn clear_recycled() {
+    let kept =
+        SPARE.try_with(|spare| std::mem::replace(&mut *spare.borrow_mut(), Spare([const { Vec::new() }; STEPS])));
+    drop(kept);
+}
+
+/// Memory for a result, with the parts of a tensor where some were kept.
+pub(crate) enum Fresh {
+    Parts(Arc<Inner>),
+    Memory(Arc<dyn DeviceMemory>),
+}
+
+impl Fresh {
+    /// `bytes` bytes of the host's memory.
+    #[inline]
+    pub(crate) fn new(host: &dyn Backend, bytes: usize) -> Result<Fresh> {
+        let size = step(bytes);
+        if size < STEPS {
+            let kept = SPARE.try_with(|s| s.try_borrow_mut().ok()?.0[size].pop()).ok().flatten();
+            if let Some(inner) = kept.and_then(|inner| unpark(inner, bytes)) {
+                return Ok(Fresh::Parts(inner));
+            }
+        }
+        Ok(Fresh::Memory(host.allocate(bytes)?))
+    }
+
+    #[inline]
+    pub(crate) fn memory(&self) -> &Arc<dyn DeviceMemory> {
+        match self {
+            Fresh::Parts(inner) => &inner.storage.memory,
+            Fresh::Memory(memory) => memory,
+        }
+    }
+
+    /// The tensor of this layout from the start of the memory on.
+    #[inline]
+    pub(crate) fn tensor(self, layout: Layout, dtype: DType) -> Tensor {
+        match self {
+            Fresh::Parts(mut inner) => match Arc::get_mut(&mut inner) {
+                Some(parts) => {
+                    parts.layout = layout;
+                    parts.dtype = dtype;
+                    Tensor(inner)
+                }
+                None => Tensor::over(inner.storage.clone(), layout, dtype),
+            },
+            Fresh::Memory(memory) => Tensor::over(Arc::new(Storage::new(memory, 0)), layout, dtype),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lampyr_base::Device;
+
+    use super::*;
+
+    fn address(t: &Tensor) -> Option<*mut u8> {
+        t.host_ptr()
+    }
+
+    #[test]
+    fn the_memory_of_a_dropped_result_serves_the_next_one() -> Result<()> {
+        let x = Tensor::from_slice(&[1.0f32, 2.0], &[2])?;
+        let first = x.add(&x)?;
+        let at = address(&first);
+        first.recycle();
+        let second = x.mul(&x)?;
+        assert_eq!(address(&second), at);
+        assert_eq!(second.to_vec::<f32>()?, [1.0, 4.0]);
+        assert_eq!(second.storage().version(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_still_held_is_not_used_again() -> Result<()> {
+        let x = Tensor::from_slice(&[1.0f32, 2.0], &[2])?;
+        let first = x.add(&x)?;
+        let (view, memory) = (first.reshape_to(&[2, 1])?, x.mul(&x)?.storage().memory.clone());
+        first.recycle();
+        for _ in 0..2 * KEPT {
+            let other = x.sub(&x)?;
+            assert_ne!(address(&other), address(&view));
+            assert_ne!(address(&other), memory.host_ptr().map(|p| p.as_ptr()));
+        }
+        assert_eq!(view.to_vec::<f32>()?, [2.0, 4.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn kept_memory_is_not_active_and_can_be_given_back() -> Result<()> {
+        std::thread::spawn(|| {
+            let x = Tensor::from_slice(&[1i16; 100], &[100])?;
+            let device = x.backend()?;
+            let made: Vec<Tensor> = (0..4).map(|_| x.add(&x)).collect::<Result<_>>()?;
+            let (storage, held) = (Arc::downgrade(made[0].storage()), made.len());
+            made.into_iter().for_each(Tensor::recycle);
+            assert_eq!((held, storage.strong_count()), (4, 1));
+            clear_recycled();
+            assert_eq!(storage.strong_count(), 0);
+            assert_eq!(device.device(), Device::CPU);
+            Ok(())
+        })
+        .join()
+        .map_err(|_| lampyr_base::Error::internal("a test panicked"))?
+    }
+}
