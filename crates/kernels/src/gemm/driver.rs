@@ -5,7 +5,7 @@ use super::packed::Side;
 use super::plan::Packing;
 use super::slots::Slots;
 use super::{Compute, DEPTH, Epilogue, Plan, Sink, Start};
-use crate::gemm::micro::Tile;
+use crate::gemm::micro::{LINE, Tile};
 use crate::simd::Tier;
 
 /// The operands of a [`Plan`].
@@ -179,7 +179,15 @@ impl<E: Compute, S: Store<E>> Run<'_, E, S> {
                     alpha: problem.alpha,
                     accumulate: k > 0 || (problem.start.is_some() && bias.is_none()),
                     bias: std::ptr::null(),
+                    next: std::ptr::null(),
+                    lines: 0,
                 };
+                // The tiles of one panel ask for the next one, each for its share.
+                let tiles = rows.div_ceil(plan.height);
+                let line = LINE / size_of::<E>();
+                if !plan.direct && !plan.scattered {
+                    tile.lines = (4 * plan.width).div_ceil(tiles * line);
+                }
                 for (j, at) in (0..columns).step_by(plan.width).enumerate() {
                     tile.columns = plan.width.min(columns - at);
                     tile.b = right.first.wrapping_add(j * right.next);
@@ -192,10 +200,14 @@ impl<E: Compute, S: Store<E>> Run<'_, E, S> {
                         }
                         (tile.b, tile.b_step) = (right_scratch, plan.width as isize);
                     }
+                    // Behind the last panel of a task follows its first one of the next block of the contraction.
+                    let past = plan.n.next_multiple_of(plan.width) * depth;
+                    let next = if at + plan.width < columns { (j + 1) * right.next } else { past };
                     let kernels = self.kernels.of(tile.columns, plan.scattered);
                     for (i, down) in (0..rows).step_by(plan.height).enumerate() {
                         tile.a = left.first.wrapping_add(i * left.next);
                         tile.c = c.add(down * c_step + at);
+                        tile.next = right.first.wrapping_add(next + i * tile.lines * (depth / 4) * line);
                         if let Some(bias) = bias.filter(|_| k == 0) {
                             tile.bias = bias.add(row + down);
                         }

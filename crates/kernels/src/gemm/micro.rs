@@ -28,6 +28,10 @@ pub struct Tile<E> {
     pub accumulate: bool,
     /// One value per row to start from instead; may be null.
     pub bias: *const E,
+    /// Where lines lie that a later tile reads; they are asked for meanwhile, and need not be valid.
+    pub next: *const E,
+    /// How many of them every four steps of the contraction.
+    pub lines: usize,
 }
 
 /// An inner kernel.
@@ -70,6 +74,9 @@ impl<E> Kernels<E> {
         }
     }
 }
+
+/// Bytes of a line of the caches.
+pub const LINE: usize = 64;
 
 /// Steps of the contraction between the request for a line and its use.
 const AHEAD: usize = 8;
@@ -117,7 +124,12 @@ unsafe fn micro<V: Vector, const ROWS: usize, const VECTORS: usize, const SCATTE
             V::prefetch(c.wrapping_add((VECTORS * V::LANES).saturating_sub(1)));
             step!();
         }
+        let mut next = t.next;
         for _ in 0..(t.depth - lead) / 4 {
+            for _ in 0..t.lines {
+                V::prefetch_near(next);
+                next = next.wrapping_add(LINE / size_of::<V::E>());
+            }
             step!();
             step!();
             step!();

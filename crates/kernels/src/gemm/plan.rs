@@ -68,6 +68,10 @@ const SHARED: usize = 4 << 20;
 const SHORT: usize = 256;
 /// Elements that stay in a second-level cache beside panels of the other side.
 const NEAR: usize = 256 * 1024;
+/// Most rows of a task that is wide or as wide as the result.
+const TALL: usize = 336;
+/// Up to this many rows a packed right side is read by one task or two.
+const ONCE: usize = 512;
 /// Most rows for which reading the right side in place beats packing it.
 const FEW: usize = 24;
 
@@ -91,12 +95,14 @@ impl Plan {
         let by_columns = match ready {
             // Results with short rows are cut into whole ones, which epilogues then pass over without gaps.
             (true, false) => n > SHORT || m < 2 * height || n.saturating_mul(k) > NEAR,
-            (false, true) => m < 4 * height,
+            // Each element of the right side is then read once; it may come from afar.
+            (false, true) => m <= ONCE,
             _ => m <= n,
         };
         let (mut rows, mut columns);
         if by_columns {
-            rows = m.min(2048);
+            // Of equal height, so that the left panels of one block of the contraction stay in the second-level cache.
+            rows = m.div_ceil(m.div_ceil(TALL).max(1));
             columns = (BLOCK / rows.max(1)).clamp(width, 2048);
             columns = columns.min(n.div_ceil(parts).max(2 * width));
             let across = n.div_ceil(columns.max(1)).max(1);

@@ -74,6 +74,9 @@ pub unsafe trait Vector: Copy {
     /// Asks for the cache line at `p`, which need not be valid.
     #[inline(always)]
     unsafe fn prefetch(_p: *const Self::E) {}
+    /// Asks for the cache line at `p` in the second-level cache.
+    #[inline(always)]
+    unsafe fn prefetch_near(_p: *const Self::E) {}
 }
 
 /// `$body` for each constant `$i` below `$end`, at most 16. Registers in arrays stay registers only when their places are
@@ -206,6 +209,11 @@ mod x86 {
         unsafe fn prefetch(p: *const Self::E) {
             // SAFETY: a hint never faults.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        },
+        #[inline(always)]
+        unsafe fn prefetch_near(p: *const Self::E) {
+            // SAFETY: a hint never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
         }
     );
     vector!(
@@ -232,6 +240,11 @@ mod x86 {
         unsafe fn prefetch(p: *const Self::E) {
             // SAFETY: a hint never faults.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        },
+        #[inline(always)]
+        unsafe fn prefetch_near(p: *const Self::E) {
+            // SAFETY: a hint never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
         }
     );
     vector!(
@@ -248,6 +261,11 @@ mod x86 {
         unsafe fn prefetch(p: *const Self::E) {
             // SAFETY: a hint never faults.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        },
+        #[inline(always)]
+        unsafe fn prefetch_near(p: *const Self::E) {
+            // SAFETY: a hint never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
         }
     );
     vector!(
@@ -264,6 +282,11 @@ mod x86 {
         unsafe fn prefetch(p: *const Self::E) {
             // SAFETY: a hint never faults.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        },
+        #[inline(always)]
+        unsafe fn prefetch_near(p: *const Self::E) {
+            // SAFETY: a hint never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
         }
     );
 }
