@@ -31,11 +31,15 @@ const GRAIN: usize = 128 << 10;
 /// A float compute type.
 pub(super) trait Real: Compute + Lane {
     const LOWEST: Self;
+    /// The exponential of what lies below is taken as zero: subnormal weights slow products down a hundredfold, and the
+    /// weight of the largest score is one.
+    const LEAST: Self;
     fn of(x: f64) -> Self;
 }
 
 impl Real for f32 {
     const LOWEST: f32 = f32::NEG_INFINITY;
+    const LEAST: f32 = -87.0;
     #[inline(always)]
     fn of(x: f64) -> f32 {
         x as f32
@@ -44,10 +48,19 @@ impl Real for f32 {
 
 impl Real for f64 {
     const LOWEST: f64 = f64::NEG_INFINITY;
+    const LEAST: f64 = -708.0;
     #[inline(always)]
     fn of(x: f64) -> f64 {
         x
     }
+}
+
+/// The exponential of a score less the largest one.
+#[inline(always)]
+pub(super) fn weight<E: Real, L: Level>(x: E) -> E {
+    let tiny = x < E::LEAST;
+    let e = Lane::exp::<L>(if tiny { E::LEAST } else { x });
+    if tiny { E::ZERO } else { e }
 }
 
 /// The sizes of a call.
@@ -359,13 +372,13 @@ impl<E: Real, S: Store<E>> Job for Block<'_, '_, E, S> {
                 let mut block = [E::ZERO; QUERIES];
                 for j in 0..count {
                     for ((s, &m), b) in row(scores, j, columns).iter_mut().zip(&shift).zip(&mut block) {
-                        *s = Lane::exp::<L>(Lane::sub(*s, m));
+                        *s = weight::<E, L>(Lane::sub(*s, m));
                         *b = *b + *s;
                     }
                 }
                 let mut decay = [E::ZERO; QUERIES];
                 for ((d, &m), &s) in decay[..columns].iter_mut().zip(&most).zip(&shift) {
-                    *d = Lane::exp::<L>(Lane::sub(m, s));
+                    *d = weight::<E, L>(Lane::sub(m, s));
                 }
                 for ((t, &d), &b) in totals.iter_mut().zip(&decay).zip(&block) {
                     *t = *t * d + b;

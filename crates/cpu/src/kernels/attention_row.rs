@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::attention::{Call, Real, biased};
+use super::attention::{Call, Real, biased, weight};
 use crate::gemm::Store;
 use crate::simd::lane::Lane;
 use crate::simd::{Job, Level};
@@ -94,10 +94,10 @@ impl<E: Real, S: Store<E>> Row<'_, '_, E, S> {
                 if next == E::LOWEST {
                     continue;
                 }
-                let decay = Lane::exp::<L>(Lane::sub(most, next));
+                let decay = weight::<E, L>(Lane::sub(most, next));
                 let mut block = E::ZERO;
                 for s in scores.iter_mut() {
-                    *s = Lane::exp::<L>(Lane::sub(*s, next));
+                    *s = weight::<E, L>(Lane::sub(*s, next));
                 }
                 scores.iter().for_each(|&s| block = block + s);
                 (most, total) = (next, total * decay + block);

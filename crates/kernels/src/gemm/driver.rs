@@ -45,6 +45,11 @@ impl<T> Shared<T> {
     }
 }
 
+/// Panels packed side by side when rows of the operand are contiguous: whole pieces of rows are read.
+const GROUP: usize = 8;
+/// Places along the contraction packed for one of them after another.
+const ROWS: usize = 16;
+
 struct Run<'a, E: 'static, S> {
     plan: &'a Plan,
     problem: &'a Problem<'a, E, S>,
@@ -118,17 +123,24 @@ impl<E: Compute, S: Store<E>> Run<'_, E, S> {
             let (Packing::Before, Side::Operand(operand)) = (packing, side) else { continue };
             let panels = outer.div_ceil(panel);
             let padded = if pad { panels * panel } else { outer };
-            // A chunk packs about 64K elements.
-            let grain = (64 * 1024 / (panel * plan.k).max(1)).max(1);
-            let per_matrix = panels.div_ceil(grain);
-            pool.parallel_for(per_matrix * count, &|i| {
-                let (batch, first) = (i / per_matrix, i % per_matrix * grain);
-                for j in first..(first + grain).min(panels) {
-                    let (at, count) = (j * panel, panel.min(outer - j * panel));
-                    let stride = if pad { panel } else { count };
-                    for k in (0..plan.k).step_by(DEPTH) {
-                        let depth = DEPTH.min(plan.k - k);
-                        let to = to.at(batch * size + padded * k + at * depth);
+            // A chunk packs about 16K elements.
+            let whole = operand.direct(0).is_none();
+            let grain = if whole { (16 * 1024 / (panel * plan.k).max(1)).max(1) } else { GROUP };
+            let (per_matrix, blocks) = (panels.div_ceil(grain), if whole { 1 } else { plan.k.div_ceil(DEPTH) });
+            pool.parallel_for(per_matrix * blocks * count, &|i| {
+                let (batch, first) = (i / (per_matrix * blocks), i / blocks % per_matrix * grain);
+                let (begin, end) =
+                    if whole { (0, plan.k) } else { (i % blocks * DEPTH, plan.k.min((i % blocks + 1) * DEPTH)) };
+                let step = if whole { DEPTH } else { ROWS };
+                for k in (begin..end).step_by(step) {
+                    for j in first..(first + grain).min(panels) {
+                        let (at, count) = (j * panel, panel.min(outer - j * panel));
+                        let stride = if pad { panel } else { count };
+                        // Where the block of the contraction begins, and how deep it is.
+                        let block = k / DEPTH * DEPTH;
+                        let all = DEPTH.min(plan.k - block);
+                        let depth = step.min(plan.k - k);
+                        let to = to.at(batch * size + padded * block + at * all + (k - block) * stride);
                         // SAFETY: the ranges lie inside the matrix; the shared area has `size` elements per matrix, and
                         // panels are disjoint.
                         unsafe { operand.pack(Panel { batch, k, depth, at, count, stride }, to) };
@@ -290,15 +302,17 @@ impl<E: Compute, S: Store<E>> Run<'_, E, S> {
                 scratch
             }
             (Packing::PerTask, Side::Operand(o)) => {
-                for (j, at) in (0..columns).step_by(plan.width).enumerate() {
-                    let count = plan.width.min(columns - at);
-                    // SAFETY: the columns lie inside the matrix and the scratch holds whole panels.
-                    unsafe {
-                        o.pack(
-                            Panel { batch, k, depth, at: column + at, count, stride: plan.width },
-                            scratch.add(j * next),
-                        )
-                    };
+                let rows = if o.direct(batch).is_some() { ROWS } else { depth };
+                for p in (0..depth).step_by(rows) {
+                    for (j, at) in (0..columns).step_by(plan.width).enumerate() {
+                        let count = plan.width.min(columns - at);
+                        let (at, k, depth) = (column + at, k + p, rows.min(depth - p));
+                        // SAFETY: the columns lie inside the matrix and the scratch holds whole panels.
+                        unsafe {
+                            let to = scratch.add(j * next + p * plan.width);
+                            o.pack(Panel { batch, k, depth, at, count, stride: plan.width }, to);
+                        }
+                    }
                 }
                 scratch
             }

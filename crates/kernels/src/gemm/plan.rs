@@ -74,6 +74,8 @@ const TALL: usize = 336;
 const ONCE: usize = 512;
 /// Most rows for which reading the right side in place beats packing it.
 const FEW: usize = 24;
+/// Most elements of a right side of whole panels that is read in place whatever the number of rows.
+const IN_PLACE: usize = 384 * 384;
 
 impl Plan {
     /// Cuts `batch` products of `m x k` and `k x n` matrices. `narrow`: the result is not stored in the compute type, or goes to a sink.
@@ -86,7 +88,8 @@ impl Plan {
         let kernels = E::kernels(tier);
         let (height, width) = (kernels.height_for(m), kernels.width);
         let work = m.saturating_mul(n).saturating_mul(k);
-        let direct = right == Ready::Direct && m <= FEW;
+        let aligned = n.is_multiple_of(width);
+        let direct = right == Ready::Direct && (m <= FEW || aligned && n.saturating_mul(k) <= IN_PLACE);
         let scattered = right == Ready::Scattered;
         let ready = (left == Ready::Packed, right == Ready::Packed || direct || scattered);
         // With few rows the time goes into reading the right side.
@@ -104,7 +107,8 @@ impl Plan {
             // Of equal height, so that the left panels of one block of the contraction stay in the second-level cache.
             rows = m.div_ceil(m.div_ceil(TALL).max(1));
             columns = (BLOCK / rows.max(1)).clamp(width, 2048);
-            columns = columns.min(n.div_ceil(parts).max(2 * width));
+            let down = m.div_ceil(rows.max(1)).max(1);
+            columns = columns.min(n.div_ceil(parts.div_ceil(down)).max(2 * width));
             let across = n.div_ceil(columns.max(1)).max(1);
             rows = rows.min(m.div_ceil(parts.div_ceil(across)).max(4 * height));
         } else {
