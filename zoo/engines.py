@@ -26,11 +26,6 @@ class OnnxRuntime:
 
     def load(self, path: str, shapes: Shapes, dims: Dims) -> None:
         """Opens a session."""
-        self.session = self.another(path, dims)
-        self.names = [output.name for output in self.session.get_outputs()]
-
-    def another(self, path: str, dims: Dims) -> Any:
-        """One more session of a model."""
         import onnxruntime
 
         onnxruntime.set_default_logger_severity(3)
@@ -39,7 +34,8 @@ class OnnxRuntime:
         options.inter_op_num_threads = 1
         for name, size in dims.items():
             options.add_free_dimension_override_by_name(name, size)
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.names = [output.name for output in self.session.get_outputs()]
 
     def run(self, inputs: Arrays) -> list[np.ndarray]:
         """One inference."""
@@ -57,17 +53,11 @@ class Lampyr:
 
     def load(self, path: str, shapes: Shapes, dims: Dims) -> None:
         """Loads and compiles."""
-        self.model = self.another(path, dims)
-        self.names = [port.name for port in self.model.outputs]
-
-    def another(self, path: str, dims: Dims) -> Any:
-        """One more session of a model; all compile what was read first."""
         import lampyr
 
         lampyr.set_num_threads(THREADS)
-        if not hasattr(self, "read"):
-            self.read = lampyr.load_onnx(path)
-        return self.read.compile()
+        self.model = lampyr.load_onnx(path).compile()
+        self.names = [port.name for port in self.model.outputs]
 
     def run(self, inputs: Arrays) -> list[np.ndarray]:
         """One inference."""

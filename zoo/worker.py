@@ -3,7 +3,7 @@
 python -m zoo.worker lampyr|torch|onnxruntime|openvino
 
 Commands: `load` (path, shapes, dims), `feed` (npz files of inputs), `run` (which feed, npz to write outputs to), `time`
-(count), `sessions` (path, count), `idle` (seconds), `examples` (torch only), `plan`, `rss`, `stop`.
+(count), `sessions` (count), `idle` (seconds), `examples` (torch only), `plan`, `rss`, `stop`.
 Each answers with one line of JSON; a failure answers {"error": ...}.
 """
 
@@ -12,6 +12,7 @@ import json
 import os
 import resource
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def answer(engine: Any, feeds: list[Arrays], command: dict[str, Any]) -> dict[st
             times.append(time.perf_counter() - start)
         return {"times": times}
     if verb == "sessions":
-        return sessions(engine, feeds[0], command["path"], command["count"], command.get("dims", {}))
+        return sessions(engine, feeds[0], command["count"])
     if verb == "idle":
         return idle(command["after"], command["seconds"])
     if verb == "examples":
@@ -66,19 +67,24 @@ def answer(engine: Any, feeds: list[Arrays], command: dict[str, Any]) -> dict[st
     raise ValueError(f"unknown verb {verb}")
 
 
-def sessions(engine: Any, feed: Arrays, path: str, count: int, dims: dict[str, int]) -> dict[str, Any]:
-    """Resident bytes with one session that has run and with `count` of them."""
-    engine.run(feed)
-    one, first = status_bytes("VmRSS"), engine.run(feed)
-    first = [np.array(array) for array in first]
-    held = []
-    for _ in range(count - 1):
-        more = type(engine)()
-        vars(more).update(vars(engine))
-        setattr(more, "session" if hasattr(engine, "session") else "model", engine.another(path, dims))
-        for a, b in zip(first, more.run(feed), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
-        held.append(more)
+def sessions(engine: Any, feed: Arrays, count: int) -> dict[str, Any]:
+    """Resident bytes after one run, and after `count` threads have run the one loaded model at once."""
+    first = [np.array(array) for array in engine.run(feed)]
+    one, barrier, wrong = status_bytes("VmRSS"), threading.Barrier(count), []
+
+    def run() -> None:
+        barrier.wait()
+        made = engine.run(feed)
+        if not all(np.allclose(a, b, rtol=1e-4, atol=1e-4) for a, b in zip(first, made, strict=True)):
+            wrong.append("a result of a run beside others differs")
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if wrong:
+        raise ValueError(wrong[0])
     return {"one": one, "all": status_bytes("VmRSS")}
 
 

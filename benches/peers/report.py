@@ -125,8 +125,12 @@ def growth(tables: dict[str, list[dict[str, Any]]]) -> list[str]:
                 text = f"{1e3 * each:.3f} ({number(r[n]['rss'], '{:.0f}', MIB)})" if each else "-"
                 cells.append(text + (f" {r[n]['problem'][:60]}" if r[n]["problem"] else ""))
             lines.append(f"| {r[axis]} | {' | '.join(cells).replace(chr(10), ' ')} |")
-    lines += ["", "Resident MiB with 1 and with 64 sessions of ResNet-50, each of which has run:", ""]
-    lines += ["| engine | 1 | 64 |", "|---|---:|---:|"]
+    lines += [
+        "",
+        "Resident MiB after one run of ResNet-50, and after 64 threads have run it at once, each with its arena:",
+        "",
+    ]
+    lines += ["| engine | one run | 64 at once |", "|---|---:|---:|"]
     for r in tables["sessions"]:
         cells = (number(r.get(k), "{:.0f}", MIB) for k in ("one", "all"))
         lines.append(f"| {TITLES[r['engine']]} | {' | '.join(cells)} | {r.get('problem', '')}".rstrip(" |") + " |")

@@ -57,7 +57,7 @@ def cell(one: Measured) -> Row:
 
 
 def sessions(model: str, path: Path, count: int) -> list[Row]:
-    """Resident memory of one session and of many, of one model."""
+    """Resident memory after one run, and after many runs at once of one loaded model."""
     rows = []
     for name in (OURS, "onnxruntime"):
         reference, engine = Engine(REFERENCE, count), Engine(name, count)
@@ -65,7 +65,7 @@ def sessions(model: str, path: Path, count: int) -> list[Row]:
             try:
                 given = examples(reference, model, path, {}, folder, 1)
                 start(engine, path, given, Measured(), folder)
-                rows.append({"engine": name, **engine.ask("sessions", path=str(path), count=SESSIONS, dims=given.dims)})
+                rows.append({"engine": name, **engine.ask("sessions", count=SESSIONS)})
             except EngineError as problem:
                 rows.append({"engine": name, "problem": str(problem)})
             finally:

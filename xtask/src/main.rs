@@ -1,6 +1,7 @@
 //! `cargo xtask <verb>`: tests, static checks, generated files and benchmarks of the workspace.
 
 mod gates;
+mod instructions;
 mod parity;
 mod peers;
 mod python;
@@ -72,6 +73,14 @@ enum Verb {
     },
     /// Run hostile indices under valgrind: no read or write may leave its memory
     Memcheck,
+    /// Time elementwise work beside torch; write benches/elementwise.md
+    Elementwise {
+        /// Rounds in turns
+        #[arg(long, default_value_t = 25)]
+        rounds: usize,
+    },
+    /// Count the instructions of small work under valgrind and compare with benches/instructions.txt
+    Instructions(instructions::Options),
     /// Run the operator benchmarks
     Bench {
         /// Arguments for the benchmark binary, after `--`
@@ -97,6 +106,8 @@ fn main() -> ExitCode {
         Verb::Peers(options) => peers::peers(&workspace, options),
         Verb::Eager { rounds } => verbs::eager(&workspace, *rounds),
         Verb::Fuzz { inputs, from } => verbs::fuzz(&workspace, *inputs, *from),
+        Verb::Elementwise { rounds } => verbs::elementwise(&workspace, *rounds),
+        Verb::Instructions(options) => instructions::instructions(&workspace, options),
         Verb::Memcheck => verbs::memcheck(&workspace),
         Verb::Bench { arguments } => verbs::bench(&workspace, arguments),
     });

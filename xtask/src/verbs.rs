@@ -1,9 +1,10 @@
 //! The short verbs: generated files, torch goldens and benchmarks.
 
+use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::python;
-use crate::run::{Failure, Result, Workspace};
+use crate::run::{Failure, Result, Workspace, output};
 use crate::steps;
 
 /// Writes the generated files, or with `check` fails when one is out of date.
@@ -52,11 +53,32 @@ pub fn eager(workspace: &Workspace, rounds: usize) -> Result {
     workspace.run(command.args(["--rounds", &rounds.to_string()]))
 }
 
+/// Times elementwise work from Python beside torch.
+pub fn elementwise(workspace: &Workspace, rounds: usize) -> Result {
+    let python = python::PARITY.ready(workspace)?;
+    steps::install_wheel(workspace, &python)?;
+    let mut accuracy =
+        workspace.cargo(&["test", "--release", "-p", "lampyr-kernels", "--lib", "functions_are_accurate"]);
+    let lines = output(accuracy.args(["--", "--nocapture"]))
+        .ok_or_else(|| Failure::new("`cargo test --release -p lampyr-kernels functions_are_accurate` fails"))?;
+    let kept = workspace.target.join("accuracy.txt");
+    fs::write(&kept, lines).map_err(|e| Failure::new(format!("{}: {e}", kept.display())))?;
+    let mut command = workspace.command(&python);
+    command.args(["benches/elementwise.py", "--markdown", "benches/elementwise.md", "--accuracy"]).arg(kept);
+    workspace.run(command.args(["--rounds", &rounds.to_string()]))
+}
+
+/// Fails, saying what to do, where valgrind is not installed.
+pub fn need_valgrind() -> Result {
+    match Command::new("valgrind").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Failure::new("valgrind is not installed: install the package `valgrind` and run this again")),
+    }
+}
+
 /// Runs `crates/lampyr/tests/hostile.rs` under valgrind.
 pub fn memcheck(workspace: &Workspace) -> Result {
-    if Command::new("valgrind").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-        return Err(Failure::new("valgrind is not installed: install the package `valgrind` and run this again"));
-    }
+    need_valgrind()?;
     let runner = "target.'cfg(unix)'.runner=['valgrind', '--error-exitcode=9', '--leak-check=no']";
     let mut command = workspace.cargo(&["test", "-p", "lampyr", "--test", "hostile", "--config", runner]);
     command.args(["--", "--test-threads=1"]);
