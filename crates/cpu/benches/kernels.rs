@@ -1,12 +1,14 @@
 //! Times of CPU kernels on the shapes of known models: `cargo bench -p lampyr-cpu --bench kernels -- [FILTER]`.
 //!
-//! One line of JSON per shape: name, the ONNX node (for `benches/kernels.py`, which sets ONNX Runtime beside it),
+//! One line of JSON per shape: name, the ONNX node (for `benches/kernels.py`, which sets ONNX Runtime or torch beside it),
 //! floating-point operations, and the least seconds of many runs with one and with all threads.
 
 use std::time::{Duration, Instant};
 
 use lampyr_backend::{Arg, ArgInfo, Backend, Launch, reference};
 use lampyr_base::{DType, Dim, Layout, Result, pool};
+use lampyr_cpu::gemm::{Compute, Tile};
+use lampyr_cpu::simd::Tier;
 use lampyr_ir::{HostTensor, Op};
 use lampyr_ops::build::{Conv, Matmul, MaxPool, Softmax};
 
@@ -123,6 +125,25 @@ fn shapes() -> Vec<Shape> {
         matmul("1024 cube", 1, [1024, 1024, 1024], false, false),
         matmul("2048 cube", 1, [2048, 2048, 2048], false, false),
     ]);
+    // Products beside torch: constant right sides are packed before, the others are not.
+    let sizes = [
+        [1, 768, 3072],
+        [8, 768, 768],
+        [32, 1024, 4096],
+        [512, 768, 3072],
+        [256, 256, 256],
+        [384, 384, 384],
+        [512, 512, 512],
+        [1024, 1024, 1024],
+        [2048, 2048, 2048],
+        [3072, 3072, 3072],
+        [4096, 1024, 4096],
+    ];
+    for [m, k, n] in sizes {
+        all.push(matmul(&format!("mm {m}x{k}x{n}"), 1, [m, k, n], false, false));
+        all.push(matmul(&format!("mm {m}x{k}x{n} packed"), 1, [m, k, n], true, false));
+        all.push(matmul(&format!("mm {m}x{k}x{n} transposed"), 1, [m, k, n], false, true));
+    }
     all.push(Shape {
         name: "softmax 1536x128".into(),
         node: r#"{"op":"Softmax","axis":-1}"#.into(),
@@ -205,11 +226,51 @@ fn seconds(shape: &Shape, threads: usize, budget: Duration) -> Result<f64> {
     Ok(best)
 }
 
+/// Operations per second of the inner kernel on panels in the first-level cache: what a product can reach on one core.
+fn peak() -> f64 {
+    const DEPTH: usize = 128;
+    let kernels = f32::kernels(Tier::current());
+    let (height, width) = (kernels.height(), kernels.width);
+    let (a, b) = (vec![0.5f32; height * (DEPTH + 16)], vec![0.5f32; width * (DEPTH + 16)]);
+    let mut c = vec![0f32; height * width];
+    let tile = Tile {
+        depth: DEPTH,
+        a: a.as_ptr(),
+        b: b.as_ptr(),
+        b_step: width as isize,
+        offsets: std::ptr::null(),
+        c: c.as_mut_ptr(),
+        c_step: width,
+        columns: width,
+        alpha: 1.0,
+        accumulate: false,
+        bias: std::ptr::null(),
+        next: std::ptr::null(),
+        lines: 0,
+    };
+    let mut best = f64::MAX;
+    for _ in 0..200 {
+        let start = Instant::now();
+        for _ in 0..100 {
+            // SAFETY: the panels have `DEPTH` groups, the result all elements of the tile, and the tier is available.
+            unsafe { (kernels.rows[height - 1])(&tile) };
+        }
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    (100 * 2 * DEPTH * height * width) as f64 / best
+}
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let milliseconds = std::env::args().find_map(|a| a.strip_prefix("--ms=").and_then(|n| n.parse().ok()));
     let budget = Duration::from_millis(milliseconds.unwrap_or(60));
     let plain = std::env::args().any(|a| a == "--plain");
+    let peak = peak() / 1e9;
+    if plain {
+        println!("inner kernel alone on one core: {peak:.1} GFLOP/s");
+    } else {
+        println!(r#"{{"peak":{peak}}}"#);
+    }
     for shape in shapes() {
         if !arguments.is_empty() && !arguments.iter().any(|a| shape.name.contains(a.as_str())) {
             continue;
