@@ -59,5 +59,5 @@ fn digits() -> Result<Box<dyn Fn() -> Result<()>>> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/digits/digits.onnx");
     let model = Model::load(path)?;
     let image = filled(&[1, 1, 8, 8])?;
-    Ok(Box::new(move || model.run(&[image.clone()]).map(drop)))
+    Ok(Box::new(move || model.run(std::slice::from_ref(&image)).map(drop)))
 }
