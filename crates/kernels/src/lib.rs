@@ -3,5 +3,6 @@
 // Hot loops go by index: iterator adaptors are not inlined from other codegen units.
 #![allow(clippy::needless_range_loop)]
 
+pub mod conv;
 pub mod gemm;
 pub mod simd;

@@ -32,7 +32,7 @@ pub struct Problem<'a, E, S> {
 
 /// A pointer that tasks share; they touch disjoint parts.
 #[derive(Clone, Copy)]
-pub(super) struct Shared<T>(pub *mut T);
+pub(crate) struct Shared<T>(pub *mut T);
 
 // SAFETY: tasks write disjoint parts of what it points to.
 unsafe impl<T: Send> Send for Shared<T> {}

@@ -16,13 +16,14 @@ mod plan;
 mod rows;
 mod slots;
 mod taps;
-mod vector;
+pub(crate) mod vector;
 
 use std::ops::Range;
 
 use crate::simd::Tier;
 
 pub use dots::{Dots, dots, suits as dots_suit};
+pub(crate) use driver::Shared;
 pub use driver::{Problem, run};
 pub use gates::GatesFn;
 pub use inner::InnerFn;

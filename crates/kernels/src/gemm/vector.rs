@@ -94,7 +94,7 @@ macro_rules! unroll {
         )*
     };
 }
-pub(super) use unroll;
+pub(crate) use unroll;
 
 /// Plain arrays, for processors without a tier of their own.
 #[derive(Clone, Copy)]
