@@ -10,6 +10,7 @@ use lampyr_ops::common::sizes;
 use super::contraction::{
     Packs, Product, Sizes, address, floats, multiply, packed, product_bytes, scattered_bytes, workspace,
 };
+use super::conv_last;
 use super::depthwise::{Depthwise, MOST_ROWS, MOST_TAPS, scratch as depthwise_scratch};
 use super::image::{Axis, Image, Window};
 use super::planes::Planes;
@@ -180,16 +181,23 @@ impl Kernel for ConvKernel {
 
     fn supports(&self, op: &dyn Op, inputs: &[ArgInfo], _outputs: &[ArgInfo]) -> bool {
         let fixed = |d: &Dim| d.known().is_some_and(|n| n >= 0);
-        of(op).is_some_and(|op| !op.channels_last && op.pads.iter().all(fixed))
+        of(op).is_some_and(|op| op.pads.iter().all(fixed) && (!op.channels_last || conv_last::supports(inputs)))
             && inputs[0].dtype.is_float()
             && (3..=5).contains(&inputs[0].layout.rank())
     }
 
-    fn accepts(&self, _op: &dyn Op, i: usize) -> Accepts {
-        if i == 1 { Accepts::Contiguous } else { Accepts::Strided }
+    fn accepts(&self, op: &dyn Op, i: usize) -> Accepts {
+        if i == 1 || i == 0 && of(op).is_some_and(|op| op.channels_last) {
+            Accepts::Contiguous
+        } else {
+            Accepts::Strided
+        }
     }
 
     fn workspace(&self, op: &dyn Op, inputs: &[ArgInfo], outputs: &[ArgInfo]) -> usize {
+        if let Some(op) = of(op).filter(|op| op.channels_last) {
+            return conv_last::workspace(op, inputs, outputs[0].shape());
+        }
         let geometry = |op| Geometry::new(op, inputs[0].layout, inputs[1].shape(), outputs[0].shape()).ok();
         let Some(g) = of(op).and_then(geometry) else { return 0 };
         let packed = inputs[1].packed;
@@ -213,6 +221,9 @@ impl Kernel for ConvKernel {
 
     fn pack(&self, op: &dyn Op, i: usize, input: &Arg) -> Option<Result<Packed>> {
         let op = of(op).filter(|_| i == 1 && input.layout.is_contiguous())?;
+        if op.channels_last {
+            return conv_last::pack(op, input);
+        }
         let groups = op.group.max(1) as usize;
         let (rows, inner) = (input.shape()[0] / groups, input.shape()[1..].iter().product::<usize>());
         let taps: usize = input.shape()[2..].iter().product();
@@ -242,6 +253,9 @@ impl Kernel for ConvKernel {
 /// Runs it, with a scalar expression behind.
 pub(super) fn run(launch: &Launch, tail: Option<&Tail>) -> Result<()> {
     let op: &Conv = launch.op()?;
+    if op.channels_last {
+        return conv_last::run(op, launch, tail);
+    }
     let (x, w, out) = (&launch.inputs[0], &launch.inputs[1], launch.output(0)?);
     let g = Geometry::new(op, x.layout, w.shape(), out.shape())?;
     let Some(planes) = Planes::new(&g.axes) else {

@@ -6,6 +6,7 @@ mod axis_table;
 mod contraction;
 mod conv;
 mod conv_input_grad;
+mod conv_last;
 mod conv_weight_grad;
 mod depthwise;
 mod elements;

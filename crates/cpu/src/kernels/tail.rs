@@ -2,10 +2,10 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use lampyr_backend::Arg;
-use lampyr_base::{Error, Layout, Result, SmallVec};
-use lampyr_ir::scalar::ScalarExpr;
+use lampyr_base::{DType, Error, Layout, Result, SmallVec};
+use lampyr_ir::scalar::{Binary, Compute, Instr, ScalarExpr};
 
-use super::contraction::Sizes;
+use super::contraction::{Sizes, address};
 use super::operand::{Shared, start};
 use crate::gemm::Epilogue;
 use crate::simd::Tier;
@@ -15,6 +15,7 @@ use crate::tile::{Form, Program, Tensor, compiled, execute};
 /// type before and after.
 pub(super) struct Tail<'a> {
     program: Rc<Program>,
+    expr: &'a ScalarExpr,
     operands: &'a [Arg<'a>],
     out: &'a Arg<'a>,
 }
@@ -41,9 +42,20 @@ impl View {
 
 impl<'a> Tail<'a> {
     /// The expression with `operands` in place on `out`.
-    pub fn new(expr: &ScalarExpr, operands: &'a [Arg<'a>], out: &'a Arg<'a>) -> Result<Tail<'a>> {
+    pub fn new(expr: &'a ScalarExpr, operands: &'a [Arg<'a>], out: &'a Arg<'a>) -> Result<Tail<'a>> {
         let program = compiled(expr, Tier::current()).ok_or_else(|| Error::internal("an expression with bad steps"))?;
-        Ok(Tail { program, operands, out })
+        Ok(Tail { program, expr, operands, out })
+    }
+
+    /// What a store can do by itself, when that is the whole expression: an operand without gaps of the result's shape is
+    /// added, then bounds are applied.
+    pub fn at_store(&self) -> Result<Option<AtStore>> {
+        let Some(Value::Result(residual, bounds)) = value(self.expr) else { return Ok(None) };
+        let bounds = (bounds != UNBOUNDED).then_some(bounds);
+        let Some(i) = residual else { return Ok(Some(AtStore { residual: None, bounds })) };
+        let Some(arg) = self.operands.get(usize::from(i) - 1) else { return Ok(None) };
+        let fits = arg.dtype == DType::F32 && arg.shape() == self.out.shape() && arg.layout.is_contiguous();
+        Ok(if fits { Some(AtStore { residual: Some(address::<f32>(arg)?.cast_const()), bounds }) } else { None })
     }
 
     /// The expression for blocks of a result seen as matrices of these sizes; `None` when an operand does not fit that
@@ -82,6 +94,64 @@ impl<'a> Tail<'a> {
         // and other operands do not overlap it.
         unsafe { execute(&self.program, shape, &tensors, std::slice::from_ref(&out)) };
         Ok(())
+    }
+}
+
+/// See [`Tail::at_store`].
+pub(super) struct AtStore {
+    pub residual: Option<*const f32>,
+    pub bounds: Option<(f32, f32)>,
+}
+
+const UNBOUNDED: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
+
+/// What a step of a simple expression is.
+#[derive(Clone, Copy)]
+enum Value {
+    /// Input 0, plus an operand, within bounds.
+    Result(Option<u8>, (f32, f32)),
+    Operand(u8),
+    Constant(f32),
+}
+
+/// The value of an expression over `f32` that adds and bounds at most.
+fn value(expr: &ScalarExpr) -> Option<Value> {
+    if expr.inputs.iter().any(|&d| d != DType::F32) {
+        return None;
+    }
+    let mut values: SmallVec<[Value; 8]> = SmallVec::new();
+    for step in &expr.steps {
+        let of = |i: u16| values.get(usize::from(i)).copied();
+        let value = match step.instr {
+            _ if step.ty != Compute::F32 => return None,
+            Instr::Input(0) => Value::Result(None, UNBOUNDED),
+            Instr::Input(i) => Value::Operand(i),
+            Instr::Const(bits) if f64::from_bits(bits).is_nan() => return None,
+            Instr::Const(bits) => Value::Constant(f64::from_bits(bits) as f32),
+            Instr::Binary(f, x, y) => match (f, of(x)?, of(y)?) {
+                (Binary::Add, Value::Result(None, UNBOUNDED), Value::Operand(i))
+                | (Binary::Add, Value::Operand(i), Value::Result(None, UNBOUNDED)) => Value::Result(Some(i), UNBOUNDED),
+                (Binary::Max, Value::Result(r, (low, high)), Value::Constant(c))
+                | (Binary::Max, Value::Constant(c), Value::Result(r, (low, high)))
+                    if c <= high =>
+                {
+                    Value::Result(r, (low.max(c), high))
+                }
+                (Binary::Min, Value::Result(r, (low, high)), Value::Constant(c))
+                | (Binary::Min, Value::Constant(c), Value::Result(r, (low, high)))
+                    if c >= low =>
+                {
+                    Value::Result(r, (low, high.min(c)))
+                }
+                _ => return None,
+            },
+            _ => return None,
+        };
+        values.push(value);
+    }
+    match expr.outputs.as_slice() {
+        &[(r, DType::F32)] => values.get(usize::from(r)).copied(),
+        _ => None,
     }
 }
 

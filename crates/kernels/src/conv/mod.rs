@@ -11,7 +11,7 @@ mod plan;
 mod rows;
 
 pub use driver::{After, Call, run};
-pub use packed::PackedConv;
+pub use packed::{PackedConv, pack};
 pub use plan::Plan;
 
 /// Sizes of a convolution. Axes are depth, height and width; those that are not there have size 1.

@@ -167,10 +167,3 @@ impl Plan {
         self.shared() + threads.clamp(1, self.blocks().saturating_mul(self.parts()).clamp(1, 64)) * self.scratch()
     }
 }
-
-impl Plan {
-    /// For trials.
-    pub fn describe(&self) -> String {
-        format!("copies {} block {} blocks {} parts {}", self.copies, self.block, self.blocks(), self.parts())
-    }
-}

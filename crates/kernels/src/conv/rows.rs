@@ -30,13 +30,7 @@ fn seen(shape: &Shape, axis: usize, position: usize, tap: usize) -> Option<usize
 ///
 /// # Safety
 /// `x` is valid for all elements of the images, and `table` for the addresses of a block.
-pub unsafe fn addresses(
-    plan: &Plan,
-    block: usize,
-    x: *const f32,
-    zeros: *const f32,
-    table: *mut *const f32,
-) -> Rows {
+pub unsafe fn addresses(plan: &Plan, block: usize, x: *const f32, zeros: *const f32, table: *mut *const f32) -> Rows {
     let shape = &plan.shape;
     let first = block * plan.block;
     let count = plan.block.min((shape.images * shape.area()).saturating_sub(first));
