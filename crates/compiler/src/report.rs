@@ -1,7 +1,7 @@
 //! What the compiler did and why, as data and as JSON.
 
 use lampyr_base::Device;
-use lampyr_ir::{Fact, Graph, MemoryFormat, Node};
+use lampyr_ir::{Fact, Graph, Node};
 
 use crate::Executable;
 use crate::json::Json;
@@ -40,13 +40,13 @@ pub struct FusionRecord {
     pub reason: &'static str,
 }
 
-/// The memory format of one node.
+/// The order of axes of one contraction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayoutRecord {
     /// Name of the node.
     pub node: String,
-    /// Format of its result.
-    pub format: MemoryFormat,
+    /// Whether it is a convolution whose images have the channels last.
+    pub channels_last: bool,
     /// Why.
     pub reason: &'static str,
 }
@@ -106,7 +106,7 @@ pub struct Report {
     pub passes: Vec<PassRecord>,
     /// Fusions considered.
     pub fusions: Vec<FusionRecord>,
-    /// Memory formats.
+    /// Orders of axes.
     pub layouts: Vec<LayoutRecord>,
     /// The order of the nodes.
     pub order: OrderRecord,
@@ -137,13 +137,10 @@ impl Report {
             ])
         });
         let layouts = self.layouts.iter().map(|l| {
-            let format = match l.format {
-                MemoryFormat::Plain => "plain".to_string(),
-                MemoryFormat::Blocked { axis, block } => format!("block{block}@{axis}"),
-            };
+            let format = if l.channels_last { "channels_last" } else { "plain" };
             Json::Object(vec![
                 ("node", l.node.as_str().into()),
-                ("format", Json::Text(format)),
+                ("format", format.into()),
                 ("reason", l.reason.into()),
             ])
         });

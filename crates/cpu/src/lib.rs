@@ -10,6 +10,7 @@ mod memory;
 pub mod simd;
 mod tile;
 
+pub use lampyr_kernels::channels_last;
 pub use lampyr_kernels::gemm;
 
 pub use backend::{CpuBackend, backend, register};

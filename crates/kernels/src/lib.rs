@@ -4,5 +4,6 @@
 #![allow(clippy::needless_range_loop)]
 
 pub mod conv;
+pub mod channels_last;
 pub mod gemm;
 pub mod simd;

@@ -41,9 +41,9 @@ pub(crate) static PASSES: &[Pass] = &[
     Pass { name: "batch_norm", run: batch_norm::run },
     Pass { name: "taps", run: taps::run },
     Pass { name: "dead_code", run: |g, _| Ok(passes::dead_code(g)) },
+    Pass { name: "layout", run: layout::run },
     Pass { name: "fuse_contraction", run: fuse::contraction },
     Pass { name: "fuse_elementwise", run: fuse::elementwise },
-    Pass { name: "layout", run: layout::run },
     Pass { name: "place", run: place::run },
 ];
 

@@ -1,4 +1,5 @@
 mod fusion;
+mod layout;
 mod memory;
 mod passes;
 mod random;

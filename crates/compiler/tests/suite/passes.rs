@@ -19,9 +19,9 @@ fn the_pass_list_is_fixed() {
             "batch_norm",
             "taps",
             "dead_code",
+            "layout",
             "fuse_contraction",
             "fuse_elementwise",
-            "layout",
             "place"
         ]
     );

@@ -18,6 +18,7 @@ pub(super) fn register(table: &mut KernelTable) {
         Matmul => &super::matmul::MatmulKernel;
         Gemm => &super::gemm::GemmKernel;
         Conv => &super::conv::ConvKernel;
+        Conv => &super::depthwise_last::DepthwiseLastKernel;
         FusedContraction => &super::fused_contraction::FusedContractionKernel;
         ConvInputGrad => &super::conv_input_grad::ConvInputGradKernel;
         ConvWeightGrad => &super::conv_weight_grad::ConvWeightGradKernel;
@@ -34,8 +35,10 @@ pub(super) fn register(table: &mut KernelTable) {
         Trilu => &super::trilu::TriluKernel;
         Unique => &super::unique::UniqueKernel;
         GlobalAveragePool => &super::global_average_pool::GlobalAveragePoolKernel;
+        GlobalAveragePool => &super::pool_last::MeanLastKernel;
         IndexAdd => &super::elements::IndexAddKernel;
         MaxPool => &super::max_pool::MaxPoolKernel;
+        MaxPool => &super::pool_last::PoolLastKernel;
         Nonzero => &super::nonzero::NonzeroKernel;
         ScatterAddElements => &super::elements::ScatterAddElementsKernel;
         Topk => &super::topk::TopkKernel;

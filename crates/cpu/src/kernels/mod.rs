@@ -9,6 +9,7 @@ mod conv_input_grad;
 mod conv_last;
 mod conv_weight_grad;
 mod depthwise;
+mod depthwise_last;
 mod elements;
 mod frames;
 mod fused_contraction;
@@ -25,6 +26,7 @@ mod non_max_suppression;
 mod nonzero;
 mod number;
 mod planes;
+mod pool_last;
 mod position;
 mod resample;
 mod roi_align;
@@ -68,6 +70,7 @@ pub(crate) fn register(table: &mut KernelTable) {
 fn register_plain(table: &mut KernelTable) {
     lampyr_backend::kernels! { table;
         AffineGrid => &affine_grid::AffineGridKernel;
+        AvgPool => &pool_last::PoolLastKernel;
         AvgPool => &resample::ResampleKernel;
         BatchNorm => &batch_norm::BatchNormKernel;
         BitCast => &bit_cast::BitCastKernel;

@@ -87,7 +87,7 @@ fn body(graph: &Graph, nodes: &[NodeId], first: &[ValueId], rest: &[ValueId], re
     Ok(Arc::new(b.finish()))
 }
 
-fn seconds(options: &Options, cost: Cost) -> f64 {
+pub fn seconds(options: &Options, cost: Cost) -> f64 {
     match backend(options.policy.device) {
         Ok(b) => b.estimate(cost),
         Err(_) => (cost.bytes / 1e10).max(cost.flops / 1e11),
