@@ -45,7 +45,9 @@ pub struct FusionRecord {
 pub struct LayoutRecord {
     /// Name of the node.
     pub node: String,
-    /// Whether it is a convolution whose images have the channels last.
+    /// Whether it is a convolution.
+    pub convolution: bool,
+    /// Whether its images have the channels last.
     pub channels_last: bool,
     /// Why.
     pub reason: &'static str,

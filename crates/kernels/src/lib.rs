@@ -3,7 +3,7 @@
 // Hot loops go by index: iterator adaptors are not inlined from other codegen units.
 #![allow(clippy::needless_range_loop)]
 
-pub mod conv;
 pub mod channels_last;
+pub mod conv;
 pub mod gemm;
 pub mod simd;

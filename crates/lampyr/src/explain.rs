@@ -77,6 +77,14 @@ impl fmt::Display for Explanation {
             };
             writeln!(f, "  {sign} {}: {nodes}: {}{times}", fusion.pattern, fusion.reason)?;
         }
+        let convolutions: Vec<_> = r.layouts.iter().filter(|l| l.convolution).collect();
+        if !convolutions.is_empty() {
+            let count = convolutions.iter().filter(|l| l.channels_last).count();
+            writeln!(f, "\nchannels last: {count} of {} convolutions", convolutions.len())?;
+            for l in convolutions {
+                writeln!(f, "  {} {}: {}", if l.channels_last { '+' } else { '-' }, l.node, l.reason)?;
+            }
+        }
         let peaks: Vec<_> = r.order.peaks.iter().map(|(name, n)| format!("{name} {}", bytes(*n as usize))).collect();
         writeln!(f, "\norder: {} (estimated peaks: {})", r.order.chosen, peaks.join(", "))?;
         writeln!(f, "\nsteps")?;

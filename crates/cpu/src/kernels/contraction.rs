@@ -18,7 +18,6 @@ pub(super) fn register(table: &mut KernelTable) {
         Matmul => &super::matmul::MatmulKernel;
         Gemm => &super::gemm::GemmKernel;
         Conv => &super::conv::ConvKernel;
-        Conv => &super::depthwise_last::DepthwiseLastKernel;
         FusedContraction => &super::fused_contraction::FusedContractionKernel;
         ConvInputGrad => &super::conv_input_grad::ConvInputGradKernel;
         ConvWeightGrad => &super::conv_weight_grad::ConvWeightGradKernel;

@@ -10,6 +10,7 @@ use lampyr_ops::build::Conv;
 use lampyr_ops::common::sizes;
 
 use super::contraction::{address, workspace as room};
+use super::depthwise_last;
 use super::tail::Tail;
 use crate::gemm::Epilogue;
 use crate::simd::Tier;
@@ -49,6 +50,9 @@ fn packed_len(tier: Tier, shape: &Shape) -> usize {
 
 /// Bytes of workspace.
 pub(super) fn workspace(op: &Conv, inputs: &[ArgInfo], y: &[usize]) -> usize {
+    if depthwise_last::suits(op, inputs[1].dtype, inputs[1].shape()) {
+        return depthwise_last::workspace(inputs);
+    }
     let Ok(shape) = shape(op, inputs[0].shape(), inputs[1].shape(), y) else { return 0 };
     let tier = Tier::current();
     let own = if inputs[1].packed { 0 } else { packed_len(tier, &shape) };
@@ -57,6 +61,9 @@ pub(super) fn workspace(op: &Conv, inputs: &[ArgInfo], y: &[usize]) -> usize {
 
 /// Constant weights as the kernels read them.
 pub(super) fn pack(op: &Conv, w: &Arg) -> Option<Result<Packed>> {
+    if depthwise_last::suits(op, w.dtype, w.shape()) {
+        return Some(depthwise_last::pack(w));
+    }
     let groups = op.group.max(1) as usize;
     let taps = w.shape()[2..].iter().product();
     let pack = || -> Result<Packed> {
@@ -71,6 +78,9 @@ pub(super) fn pack(op: &Conv, w: &Arg) -> Option<Result<Packed>> {
 /// Runs it, with a scalar expression behind.
 pub(super) fn run(op: &Conv, launch: &Launch, tail: Option<&Tail>) -> Result<()> {
     let (x, w, out) = (&launch.inputs[0], &launch.inputs[1], launch.output(0)?);
+    if depthwise_last::suits(op, w.dtype, w.shape()) {
+        return depthwise_last::run(op, launch, tail);
+    }
     let shape = shape(op, x.shape(), w.shape(), out.shape())?;
     let tier = Tier::current();
     let plan = Plan::new(tier, &shape);

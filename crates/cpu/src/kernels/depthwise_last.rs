@@ -1,40 +1,28 @@
+//! Depthwise convolution of float32 images with the channels last, row by row of the result.
+
 use std::sync::Arc;
 
-use lampyr_backend::{Arg, ArgInfo, Kernel, Launch, Packed};
+use lampyr_backend::{Arg, ArgInfo, Launch, Packed};
 use lampyr_base::pool::ThreadPool;
 use lampyr_base::{DType, Dim, Error, Result};
-use lampyr_ir::Op;
 use lampyr_ops::build::Conv;
 use lampyr_ops::common::sizes;
 
-use super::contraction::{address, workspace};
+use super::contraction::{address, workspace as room};
 use super::operand::Shared;
 use super::tail::Tail;
 use crate::channels_last::{Axis, Depthwise, depthwise, transpose_weights};
 use crate::gemm::Epilogue;
 use crate::simd::Tier;
 
-/// Depthwise convolution of float32 images with the channels last, row by row of the result.
-pub(super) struct DepthwiseLastKernel;
-
 /// Multiply-adds of one chunk.
 const GRAIN: usize = 128 * 1024;
 
-fn of(op: &dyn Op) -> Option<&Conv> {
-    op.as_any().downcast_ref::<Conv>().filter(|c| c.channels_last)
-}
-
-/// Whether `op` over an image `x` with weights `w` is of this kind.
-pub(super) fn suits(op: &dyn Op, x: &ArgInfo, w: &ArgInfo) -> bool {
-    let fixed = |d: &Dim| d.known().is_some_and(|n| n >= 0);
-    of(op).is_some_and(|c| {
-        c.pads.iter().all(fixed)
-            && x.dtype == DType::F32
-            && matches!(x.layout.rank(), 3 | 4)
-            && c.group > 1
-            && w.shape()[1] == 1
-            && w.shape()[0] as i64 == c.group
-    })
+/// Whether `op`, which has the channels last, is of this kind with such weights: every result channel sees one input
+/// channel, and every input channel goes into one.
+pub(super) fn suits(op: &Conv, dtype: DType, w: &[usize]) -> bool {
+    let depthwise = op.group > 1 && w.get(1) == Some(&1) && w.first().is_some_and(|&n| n as i64 == op.group);
+    depthwise && dtype == DType::F32 && matches!(w.len(), 3 | 4)
 }
 
 /// Both spatial axes of a window over `input` elements; a line is an image of one row.
@@ -60,43 +48,25 @@ pub(super) fn axes(
     Ok(axes)
 }
 
-impl Kernel for DepthwiseLastKernel {
-    fn name(&self) -> &'static str {
-        "depthwise_last"
-    }
+/// Bytes of workspace.
+pub(super) fn workspace(inputs: &[ArgInfo]) -> usize {
+    let bias = inputs.get(2).filter(|b| b.layout.strides[0] != 1).map_or(0, |b| b.layout.len());
+    let weights = if inputs[1].packed { 0 } else { inputs[1].layout.len() };
+    (weights + bias) * size_of::<f32>()
+}
 
-    fn supports(&self, op: &dyn Op, inputs: &[ArgInfo], _outputs: &[ArgInfo]) -> bool {
-        suits(op, &inputs[0], &inputs[1])
-    }
-
-    fn workspace(&self, _op: &dyn Op, inputs: &[ArgInfo], _outputs: &[ArgInfo]) -> usize {
-        let bias = inputs.get(2).filter(|b| b.layout.strides[0] != 1).map_or(0, |b| b.layout.len());
-        let weights = if inputs[1].packed { 0 } else { inputs[1].layout.len() };
-        (weights + bias) * size_of::<f32>()
-    }
-
-    fn pack(&self, op: &dyn Op, i: usize, input: &Arg) -> Option<Result<Packed>> {
-        of(op).filter(|_| i == 1 && input.dtype == DType::F32 && input.layout.is_contiguous())?;
-        let pack = || {
-            let channels = input.shape()[0];
-            let mut to = vec![0.0; input.layout.len()];
-            let from = address::<f32>(input)?;
-            // SAFETY: a contiguous operand.
-            let from = unsafe { std::slice::from_raw_parts(from, to.len()) };
-            transpose_weights(from, channels, &mut to);
-            Ok(Packed { bytes: to.len() * size_of::<f32>(), data: Arc::new(to) })
-        };
-        Some(pack())
-    }
-
-    fn launch(&self, launch: &Launch) -> Result<()> {
-        run(launch, None)
-    }
+/// Constant weights as they are read.
+pub(super) fn pack(w: &Arg) -> Result<Packed> {
+    let mut to = vec![0.0; w.layout.len()];
+    let from = address::<f32>(w)?;
+    // SAFETY: weights have no gaps.
+    let from = unsafe { std::slice::from_raw_parts(from, to.len()) };
+    transpose_weights(from, w.shape()[0], &mut to);
+    Ok(Packed { bytes: to.len() * size_of::<f32>(), data: Arc::new(to) })
 }
 
 /// Runs it, with a scalar expression behind.
-pub(super) fn run(launch: &Launch, tail: Option<&Tail>) -> Result<()> {
-    let op: &Conv = launch.op()?;
+pub(super) fn run(op: &Conv, launch: &Launch, tail: Option<&Tail>) -> Result<()> {
     let (x, w, out) = (&launch.inputs[0], &launch.inputs[1], launch.output(0)?);
     if out.layout.is_empty() {
         return Ok(());
@@ -108,11 +78,11 @@ pub(super) fn run(launch: &Launch, tail: Option<&Tail>) -> Result<()> {
     let [rows, columns] = axes(window, &w.shape()[2..], &from[spatial.clone()], &to[spatial])?;
     let channels = to[rank - 1];
     let packed = launch.packed.get(1).and_then(Option::as_ref).and_then(|p| p.data.downcast_ref::<Vec<f32>>());
-    let (scratch, room) = workspace::<f32>(launch)?;
+    let (scratch, length) = room::<f32>(launch)?;
     let weights = match packed {
         Some(packed) => packed.as_ptr(),
         None => {
-            if room < w.layout.len() {
+            if length < w.layout.len() {
                 return Err(Error::internal("the workspace of a convolution is too small"));
             }
             let plain = address::<f32>(w)?;
@@ -128,7 +98,7 @@ pub(super) fn run(launch: &Launch, tail: Option<&Tail>) -> Result<()> {
     let bias = match launch.inputs.get(2) {
         None => std::ptr::null(),
         Some(b) if b.layout.strides[0] == 1 => address::<f32>(b)?.cast_const(),
-        Some(b) if room < used + b.layout.len() => {
+        Some(b) if length < used + b.layout.len() => {
             return Err(Error::internal("the workspace of a convolution is too small"));
         }
         Some(b) => {

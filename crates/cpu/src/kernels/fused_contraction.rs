@@ -4,7 +4,7 @@ use lampyr_ir::Op;
 use lampyr_ops::build::{Conv, FusedContraction, Gemm, Matmul};
 
 use super::tail::Tail;
-use super::{conv, depthwise_last, gemm, matmul};
+use super::{conv, gemm, matmul};
 
 /// A contraction with a scalar expression that runs on each block of the result while it is in cache.
 pub(super) struct FusedContractionKernel;
@@ -18,12 +18,8 @@ fn main_kernel(op: &dyn Op) -> Option<(&'static dyn Kernel, Run)> {
         Some((&matmul::MatmulKernel, matmul::run))
     } else if op.is::<Gemm>() {
         Some((&gemm::GemmKernel, gemm::run))
-    } else if let Some(c) = op.downcast_ref::<Conv>() {
-        Some(if c.channels_last {
-            (&depthwise_last::DepthwiseLastKernel, depthwise_last::run)
-        } else {
-            (&conv::ConvKernel, conv::run)
-        })
+    } else if op.is::<Conv>() {
+        Some((&conv::ConvKernel, conv::run))
     } else {
         None
     }

@@ -37,6 +37,8 @@ pub struct Form {
     pub image: bool,
     /// Whether the node is of this form already.
     pub own: bool,
+    /// Whether it moves memory that the plain node leaves where it is: channels side by side lie apart when joined or cut.
+    pub copies: bool,
     /// Nodes that it takes the place of besides its own.
     pub absorbed: Vec<lampyr_ir::NodeId>,
 }
@@ -63,7 +65,14 @@ pub fn of(w: &Wires, node: &Node) -> Option<Form> {
     let rank = shape(graph, x)?.len();
     let form = |op: OpRef, image: bool| {
         let inputs = node.inputs.iter().map(|v| (*v, Use::Image)).collect();
-        (rank >= 3).then_some(Form { make: Make::Op(op), inputs, image, own: false, absorbed: Vec::new() })
+        (rank >= 3).then_some(Form {
+            make: Make::Op(op),
+            inputs,
+            image,
+            own: false,
+            copies: false,
+            absorbed: Vec::new(),
+        })
     };
     let op = &node.op;
     if let Some(c) = op.downcast::<Conv>() {
@@ -90,11 +99,13 @@ pub fn of(w: &Wires, node: &Node) -> Option<Form> {
     }
     if let Some(c) = op.downcast::<Concat>() {
         let axis = moved_axes(&[c.axis], rank)?[0];
-        return form(OpRef::new(Concat { axis }), true);
+        let copies = axis + 1 == rank as i64;
+        return form(OpRef::new(Concat { axis }), true).map(|f| Form { copies, ..f });
     }
     if let Some(s) = op.downcast::<Split>() {
         let axis = moved_axes(&[s.axis], rank)?[0];
-        return form(OpRef::new(Split { axis, ..s.clone() }), true);
+        let copies = axis + 1 == rank as i64;
+        return form(OpRef::new(Split { axis, ..s.clone() }), true).map(|f| Form { copies, ..f });
     }
     if let Some(s) = op.downcast::<Slice>() {
         return form(OpRef::new(Slice { axes: moved_axes(&s.axes, rank)?, ..s.clone() }), true);
@@ -134,6 +145,7 @@ pub fn of(w: &Wires, node: &Node) -> Option<Form> {
             inputs: vec![(x, if image { Use::Plain } else { Use::Image })],
             image,
             own: true,
+            copies: false,
             absorbed: Vec::new(),
         };
         return match () {
@@ -176,6 +188,7 @@ fn elementwise(graph: &Graph, node: &Node, y: ValueId) -> Option<Form> {
         inputs,
         image: true,
         own: false,
+        copies: false,
         absorbed: Vec::new(),
     })
 }
@@ -189,6 +202,7 @@ fn flatten(graph: &Graph, x: ValueId, y: ValueId, op: &Reshape) -> Option<Form> 
         inputs: vec![(x, Use::Image)],
         image: false,
         own: false,
+        copies: false,
         absorbed: Vec::new(),
     })
 }
@@ -216,6 +230,7 @@ fn shuffle(w: &Wires, node: &Node) -> Option<Form> {
         inputs: vec![(x, Use::Image)],
         image: true,
         own: false,
+        copies: false,
         absorbed: vec![first, second],
     })
 }

@@ -12,7 +12,9 @@ mod form;
 use std::collections::{HashMap, HashSet};
 
 use lampyr_base::{DType, Dim, Layout, Result};
-use lampyr_ir::{Builder, Class, Cost, Fact, Graph, HostTensor, Node, NodeId, Op, Patch, ValueId, Var, Wires};
+use lampyr_ir::{
+    Builder, Class, Cost, Fact, Graph, HostTensor, Node, NodeId, Op, Patch, TensorFact, ValueId, Var, Wires,
+};
 use lampyr_ops::build::{Conv, reshape, transpose};
 use lampyr_ops::channels_last::{last_fact, to_first, to_last};
 use lampyr_ops::common::gather_layout;
@@ -50,7 +52,8 @@ pub fn run(graph: &mut Graph, context: &mut Context) -> Result<usize> {
                 None if !on => "switched off",
                 None => "no convolution",
             };
-            context.layouts.push(LayoutRecord { node: node.name.clone(), channels_last: last, reason });
+            let convolution = node.op.downcast::<Conv>().is_some();
+            context.layouts.push(LayoutRecord { node: node.name.clone(), convolution, channels_last: last, reason });
         }
         let mut patch = Patch::new("channels last");
         let count = plan.rewrite(&wires, &order, &mut patch)?;
@@ -82,15 +85,20 @@ fn picoseconds(seconds: f64) -> u64 {
     (seconds.clamp(0.0, 1e3) * 1e12) as u64
 }
 
+/// Bytes of `v`, unknown sizes taken to be 64.
+fn bytes(graph: &Graph, v: ValueId) -> f64 {
+    let size = |d: &Dim| d.known().unwrap_or(64).max(0) as f64;
+    let count = |t: &TensorFact| t.shape.iter().map(size).product::<f64>() * t.dtype.size() as f64;
+    graph.fact(v).as_tensor().map_or(0.0, count)
+}
+
 /// What permuting `v` costs.
 fn permuting(graph: &Graph, context: &Context, v: ValueId) -> u64 {
     let Fact::Tensor(t) = graph.fact(v) else { return FOREVER };
     if stays(&t.shape) || graph.constant(v).is_some() {
         return 0;
     }
-    let size = |d: &Dim| d.known().unwrap_or(64).max(0) as f64;
-    let bytes = t.shape.iter().map(size).product::<f64>() * t.dtype.size() as f64;
-    picoseconds(seconds(context, Cost { flops: 0.0, bytes: 2.0 * PERMUTED * bytes }))
+    picoseconds(seconds(context, Cost { flops: 0.0, bytes: 2.0 * PERMUTED * bytes(graph, v) }))
 }
 
 /// Seconds that a convolution gains, or why it does not.
@@ -152,6 +160,10 @@ impl Plan {
                         records.insert(*id, reason);
                     }
                 }
+            }
+            if form.copies {
+                let bytes: f64 = node.outputs.iter().map(|v| bytes(graph, *v)).sum();
+                network.edge(place, SINK, picoseconds(seconds(context, Cost { flops: 0.0, bytes: 2.0 * bytes })));
             }
             for inner in &form.absorbed {
                 places.remove(inner);
