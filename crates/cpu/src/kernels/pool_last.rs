@@ -24,8 +24,7 @@ type Windows<'a> = (&'a [i64], &'a [i64], &'a [i64], &'a [Dim]);
 fn of(op: &dyn Op) -> Option<(Windows<'_>, Fold)> {
     let op = op.as_any();
     if let Some(p) = op.downcast_ref::<MaxPool>() {
-        let plain = p.channels_last && !p.return_indices;
-        return plain.then_some(((&p.kernel, &p.strides, &p.dilations, &p.pads), Fold::Max));
+        return p.channels_last.then_some(((&p.kernel, &p.strides, &p.dilations, &p.pads), Fold::Max));
     }
     let p = op.downcast_ref::<AvgPool>().filter(|p| p.channels_last)?;
     let rank = p.kernel.len();
