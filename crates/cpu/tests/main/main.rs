@@ -1,8 +1,8 @@
 //! Every kernel against the host reference, for every case of every op.
 
 mod cases;
-mod channels_last;
 mod chains;
+mod channels_last;
 mod contraction;
 mod gemm;
 mod harness;

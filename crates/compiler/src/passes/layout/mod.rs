@@ -32,6 +32,11 @@ const SAVED: f64 = 0.04;
 /// The part of its time that a depthwise convolution saves, which is as fast as memory.
 const SAVED_DEPTHWISE: f64 = 1.0;
 
+/// Groups with fewer results than this fill no registers.
+const FEW_OUTPUTS: i64 = 16;
+/// The part of its time that a convolution of such groups loses.
+const LOST: f64 = 0.2;
+
 /// Changes the nodes of the side where images have the channels last.
 pub fn run(graph: &mut Graph, context: &mut Context) -> Result<usize> {
     let on = context.options.inference && context.options.channels_last;
@@ -127,7 +132,12 @@ fn gain(graph: &Graph, context: &Context, node: &Node, op: &Conv, form: &Form) -
         return Err("the device has no kernel for channels last");
     }
     let depthwise = op.group > 1 && w.shape.get(1).is_some_and(|c| c.known() == Some(1));
-    Ok(cost * if depthwise { SAVED_DEPTHWISE } else { SAVED })
+    let outputs = w.shape.first().and_then(Dim::known).unwrap_or(i64::MAX) / op.group.max(1);
+    Ok(match () {
+        () if depthwise => cost * SAVED_DEPTHWISE,
+        () if outputs < FEW_OUTPUTS => -cost * LOST,
+        () => cost * SAVED,
+    })
 }
 
 impl Plan {
@@ -152,6 +162,7 @@ impl Plan {
                 match gain(graph, context, node, op, &form) {
                     Ok(saved) => {
                         network.edge(SOURCE, place, picoseconds(saved));
+                        network.edge(place, SINK, picoseconds(-saved));
                         records.insert(*id, "permutes at the borders would cost more than is saved");
                         gains = true;
                     }
