@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lampyr_base::{DType, Dim};
 use lampyr_ir::case::{Case, CaseInput, SplitMix, View};
 use lampyr_ir::scalar::{Binary, Compute, ScalarExpr};
-use lampyr_ir::{Fact, GraphBuilder, OpRef};
+use lampyr_ir::{Fact, GraphBuilder, OpRef, OpType};
 use lampyr_ops::build::{Conv, ConvInputGrad, ConvWeightGrad, FusedContraction, Gemm, Matmul, add, conv, relu};
 
 use crate::harness::Settings;
@@ -23,7 +23,11 @@ fn cases_of_gemm() {
 
 #[test]
 fn cases_of_conv() {
-    check_cases::<Conv>();
+    let last = |c: &&Case| c.op.as_any().downcast_ref::<Conv>().is_some_and(|op| op.channels_last);
+    let plain = |c: &&Case| c.inputs.iter().all(|i| i.dtype == DType::F32);
+    let cases = Conv::cases();
+    // With the channels last there is a kernel for one type; the others run as their decomposition.
+    cases.iter().filter(|c| !last(c) || plain(c)).for_each(check);
 }
 
 #[test]
