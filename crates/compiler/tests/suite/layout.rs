@@ -56,7 +56,7 @@ fn orders(graph: &Graph) -> (usize, usize) {
 /// Compiles with and without the pass; both give the same numbers.
 fn both(g: GraphBuilder, shape: &[usize]) -> Executable {
     let plain = g.finish();
-    let on = build(&plain, &eager_options());
+    let on = build(&plain, &Options { channels_last: true, ..eager_options() });
     let off = build(&plain, &Options { channels_last: false, ..eager_options() });
     assert_eq!(orders(off.graph()).0, 0);
     let given = [random_tensor(DType::F32, shape, 9).into()];
