@@ -140,11 +140,7 @@ impl Report {
         });
         let layouts = self.layouts.iter().map(|l| {
             let format = if l.channels_last { "channels_last" } else { "plain" };
-            Json::Object(vec![
-                ("node", l.node.as_str().into()),
-                ("format", format.into()),
-                ("reason", l.reason.into()),
-            ])
+            Json::Object(vec![("node", l.node.as_str().into()), ("format", format.into()), ("reason", l.reason.into())])
         });
         let placements = self.placements.iter().map(|p| {
             Json::Object(vec![

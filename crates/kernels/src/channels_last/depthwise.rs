@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Axis;
-use crate::gemm::vector::{Plain, Vector, unroll};
+use crate::gemm::vector::{Plain, Vector, unroll_few};
 use crate::simd::Tier;
 
 /// One row of results, `[columns.count, channels]`.
@@ -57,9 +57,9 @@ unsafe fn tile<V: Vector<E = f32>, const X: usize, const N: usize>(
     unsafe {
         let mut sums = [[V::splat(0.0); N]; X];
         if !d.bias.is_null() {
-            unroll!(j < N, {
+            unroll_few!(j < N, {
                 let bias = V::load(d.bias.add(channel + j * V::LANES));
-                unroll!(i < X, {
+                unroll_few!(i < X, {
                     sums[i][j] = bias;
                 });
             });
@@ -70,16 +70,16 @@ unsafe fn tile<V: Vector<E = f32>, const X: usize, const N: usize>(
             for x in columns.clone() {
                 let from = line.add(d.columns.at(column, x) * d.channels);
                 let weights = d.weights.add((y * d.columns.taps + x) * d.channels + channel);
-                unroll!(j < N, {
+                unroll_few!(j < N, {
                     let weight = V::load(weights.add(j * V::LANES));
-                    unroll!(i < X, {
+                    unroll_few!(i < X, {
                         sums[i][j] = V::load(from.add(i * next + j * V::LANES)).fma(weight, sums[i][j]);
                     });
                 });
             }
         }
-        unroll!(i < X, {
-            unroll!(j < N, {
+        unroll_few!(i < X, {
+            unroll_few!(j < N, {
                 sums[i][j].store(d.to.add((column + i) * d.channels + channel + j * V::LANES));
             });
         });

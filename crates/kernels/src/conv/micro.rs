@@ -1,7 +1,7 @@
 //! Register-blocked inner kernels of convolutions whose channels lie side by side: rows of a tile are positions, read
 //! where they lie; columns are output channels.
 
-use crate::gemm::vector::{Plain, Vector, unroll};
+use crate::gemm::vector::{Plain, Vector, unroll, unroll_few};
 use crate::simd::Tier;
 
 /// One call of an inner kernel: as many positions as it has rows, times a panel of output channels.
@@ -95,7 +95,7 @@ unsafe fn micro<V: Bounded, const ROWS: usize, const VECTORS: usize, const DEEP:
     // SAFETY: all accesses are those that the fields of `Tile` document.
     unsafe {
         let mut acc = [[V::splat(0.0); VECTORS]; ROWS];
-        unroll!(j < VECTORS, {
+        unroll_few!(j < VECTORS, {
             let bias = V::load(t.bias.add(j * V::LANES));
             unroll!(i < ROWS, {
                 acc[i][j] = bias;
@@ -118,17 +118,17 @@ unsafe fn micro<V: Bounded, const ROWS: usize, const VECTORS: usize, const DEEP:
             macro_rules! step {
                 ($deep:expr, $from:expr) => {{
                     let mut row = [[V::splat(0.0); VECTORS]; $deep];
-                    unroll!(q < $deep, {
-                        unroll!(j < VECTORS, {
+                    unroll_few!(q < $deep, {
+                        unroll_few!(j < VECTORS, {
                             row[q][j] = V::load(weights.add((($from + q) * VECTORS + j) * V::LANES));
                         });
                     });
                     unroll!(i < ROWS, {
                         // Volatile, or the addresses of all rows are kept in registers that do not suffice.
                         let from = std::ptr::read_volatile(rows.add(i)).offset(at + $from as isize);
-                        unroll!(q < $deep, {
+                        unroll_few!(q < $deep, {
                             let x = V::splat(*from.add(q));
-                            unroll!(j < VECTORS, {
+                            unroll_few!(j < VECTORS, {
                                 acc[i][j] = x.fma(row[q][j], acc[i][j]);
                             });
                         });
@@ -161,7 +161,7 @@ unsafe fn micro<V: Bounded, const ROWS: usize, const VECTORS: usize, const DEEP:
         let (low, high) = (V::splat(low), V::splat(high));
         unroll!(i < ROWS, {
             let place = i * t.out_step;
-            unroll!(j < VECTORS, {
+            unroll_few!(j < VECTORS, {
                 let place = place + j * V::LANES;
                 let left = t.columns.saturating_sub(j * V::LANES);
                 if left > 0 {

@@ -1,6 +1,6 @@
 //! Products of one row with several packed panels at once: sums enough to hide the latency of a multiply-add.
 
-use super::vector::{Vector, unroll};
+use super::vector::{Vector, unroll_few};
 use crate::simd::Tier;
 
 /// Adds the products of the `depth` elements at `a` with `count` panels of two registers across, `panel` elements apart
@@ -19,13 +19,13 @@ unsafe fn all<V: Vector, const COUNT: usize>(depth: usize, a: *const V::E, b: *c
         let mut acc = [[V::splat(<V::E as super::Real>::ZERO); 2]; COUNT];
         for p in 0..depth {
             let x = V::splat(*a.add(p));
-            unroll!(g < COUNT, {
+            unroll_few!(g < COUNT, {
                 let b = b.add(g * panel + p * 2 * V::LANES);
                 acc[g][0] = x.fma(V::load(b), acc[g][0]);
                 acc[g][1] = x.fma(V::load(b.add(V::LANES)), acc[g][1]);
             });
         }
-        unroll!(g < COUNT, {
+        unroll_few!(g < COUNT, {
             let c = c.add(g * 2 * V::LANES);
             V::load(c).add(acc[g][0]).store(c);
             let c = c.add(V::LANES);

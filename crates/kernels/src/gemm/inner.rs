@@ -1,6 +1,6 @@
 //! Inner products of one row with a few others, all contiguous.
 
-use super::vector::{Vector, unroll};
+use super::vector::{Vector, unroll, unroll_few};
 use crate::simd::Tier;
 
 /// Sums kept side by side for each product; their number fixes the bits.
@@ -32,7 +32,7 @@ unsafe fn some<V: Vector, const REGISTERS: usize, const COUNT: usize>(
         while p + LANES <= k {
             unroll!(r < REGISTERS, {
                 let x = V::load(a.add(p + r * V::LANES));
-                unroll!(j < COUNT, {
+                unroll_few!(j < COUNT, {
                     let y = V::load(b.offset(j as isize * b_step).add(p + r * V::LANES));
                     acc[j][r] = x.fma(y, acc[j][r]);
                 });
@@ -49,13 +49,13 @@ unsafe fn some<V: Vector, const REGISTERS: usize, const COUNT: usize>(
             let at = p + r * V::LANES;
             if at < k {
                 let x = load!(a.add(at), k - at);
-                unroll!(j < COUNT, {
+                unroll_few!(j < COUNT, {
                     let y = load!(b.offset(j as isize * b_step).add(at), k - at);
                     acc[j][r] = x.fma(y, acc[j][r]);
                 });
             }
         });
-        unroll!(j < COUNT, {
+        unroll_few!(j < COUNT, {
             let acc = &mut acc[j];
             // Constant bounds keep the sums in registers.
             if REGISTERS == 8 {

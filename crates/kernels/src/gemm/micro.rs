@@ -1,6 +1,6 @@
 //! Register-blocked inner kernels: a tile of C stays in registers while the contraction runs over one block.
 
-use super::vector::{Plain, Real, Vector, unroll};
+use super::vector::{Plain, Real, Vector, unroll, unroll_few};
 use crate::simd::Tier;
 
 /// One call of an inner kernel.
@@ -94,17 +94,17 @@ unsafe fn micro<V: Vector, const ROWS: usize, const VECTORS: usize, const SCATTE
                 let here = if SCATTERED { b.offset(*at) } else { b };
                 V::prefetch(a.wrapping_add(AHEAD * ROWS));
                 if !SCATTERED {
-                    unroll!(j < VECTORS, {
+                    unroll_few!(j < VECTORS, {
                         V::prefetch(b.wrapping_offset(AHEAD as isize * t.b_step).wrapping_add(j * V::LANES));
                     });
                 }
                 let mut row = [V::splat(V::E::ZERO); VECTORS];
-                unroll!(j < VECTORS, {
+                unroll_few!(j < VECTORS, {
                     row[j] = V::load(here.add(j * V::LANES));
                 });
                 unroll!(i < ROWS, {
                     let x = V::splat(*a.add(i));
-                    unroll!(j < VECTORS, {
+                    unroll_few!(j < VECTORS, {
                         acc[i][j] = x.fma(row[j], acc[i][j]);
                     });
                 });
@@ -143,7 +143,7 @@ unsafe fn micro<V: Vector, const ROWS: usize, const VECTORS: usize, const SCATTE
         unroll!(i < ROWS, {
             let c = t.c.add(i * t.c_step);
             let bias = V::splat(if t.bias.is_null() { V::E::ZERO } else { *t.bias.add(i) });
-            unroll!(j < VECTORS, {
+            unroll_few!(j < VECTORS, {
                 let c = c.wrapping_add(j * V::LANES);
                 let x = acc[i][j].mul(alpha);
                 if whole || t.columns >= (j + 1) * V::LANES {

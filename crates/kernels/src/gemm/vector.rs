@@ -96,6 +96,15 @@ macro_rules! unroll {
 }
 pub(crate) use unroll;
 
+/// As [`unroll`], at most 4: nested loops of 16 written out cost compilers gigabytes.
+macro_rules! unroll_few {
+    ($i:ident < $end:expr, $body:block) => {
+        const { assert!($end <= 4) };
+        $crate::gemm::vector::unroll!(@ $i, $end, $body, 0 1 2 3)
+    };
+}
+pub(crate) use unroll_few;
+
 /// Plain arrays, for processors without a tier of their own.
 #[derive(Clone, Copy)]
 pub struct Plain<E>([E; 4]);
