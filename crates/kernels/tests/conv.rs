@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lampyr_base::alloc::Aligned;
 use lampyr_base::pool::ThreadPool;
-use lampyr_kernels::conv::{After, Call, PackedConv, Plan, Shape, run};
+use lampyr_kernels::conv::{After, Call, PackedConv, Plan, Shape, Tiles, run, run_tiles};
 use lampyr_kernels::gemm::Epilogue;
 use lampyr_kernels::simd::Tier;
 
@@ -68,6 +68,11 @@ impl Epilogue for Seen {
 
 /// Compares one convolution with the sums, on all tiers, and the bits for one and two threads.
 fn check(shape: &Shape) {
+    check_by(shape, false);
+}
+
+/// The same by tiles; the bits of the tiers differ.
+fn check_by(shape: &Shape, by_tiles: bool) {
     let (groups, outputs) = (shape.groups, shape.outputs);
     let x = numbers(shape.source_len(), 1);
     let w = numbers(groups * outputs * shape.inner(), 2);
@@ -78,11 +83,13 @@ fn check(shape: &Shape) {
     let mut first: Option<Vec<f32>> = None;
     for tier in Tier::available() {
         let plan = Plan::new(tier, shape);
+        let tiles = Tiles::new(tier, shape).filter(|_| by_tiles);
+        assert!(!by_tiles || tiles.is_some() || tier == Tier::Scalar, "{shape:?}");
         // SAFETY: there is a weight for each output, channel and tap.
         let packed = unsafe { PackedConv::new(tier, w.as_ptr(), (groups, outputs), (shape.channels, shape.window())) };
         let packed = packed.unwrap();
         for threads in [1, 2] {
-            let room = plan.workspace(threads);
+            let room = tiles.as_ref().map_or(plan.workspace(threads), |t| t.workspace(threads));
             let workspace = Aligned::<f32>::new(room).unwrap();
             let seen = Seen {
                 times: (0..shape.result_len()).map(|_| AtomicUsize::new(0)).collect(),
@@ -98,8 +105,17 @@ fn check(shape: &Shape) {
                 out: out.as_mut_ptr(),
                 after,
             };
+            let (pool, area) = (ThreadPool::new(threads), (workspace.as_ptr(), room));
             // SAFETY: all operands have the sizes of the shape.
-            unsafe { run(&plan, &call, &ThreadPool::new(threads), (workspace.as_ptr(), room)) };
+            unsafe {
+                match &tiles {
+                    Some(tiles) => {
+                        let weights = packed.tiled().unwrap().data();
+                        run_tiles(tiles, &Call { weights, ..call }, &pool, area);
+                    }
+                    None => run(&plan, &call, &pool, area),
+                }
+            }
             for (i, (&got, want)) in out.iter().zip(&want).enumerate() {
                 let want = (want + f64::from(residual[i])).clamp(-0.25, 0.75);
                 assert!(
@@ -107,6 +123,9 @@ fn check(shape: &Shape) {
                     "{tier:?}, {threads} threads, {shape:?}, {i}: {got}, {want}"
                 );
                 assert_eq!(seen.times[i].load(Ordering::Relaxed), 1, "{tier:?}, {shape:?}, {i}");
+            }
+            if by_tiles && threads == 1 {
+                first = None;
             }
             let first = first.get_or_insert_with(|| out.clone());
             assert!(*first == out, "bits differ: {tier:?}, {threads} threads, {shape:?}");
@@ -169,4 +188,18 @@ fn slices_long_rows_and_one_channel() {
     check(&fitted(Shape { pads: [0, 0, 3], ..plane(2, [1, 1500], [1, 1], [1, 7]) }, [0, 0, 3]));
     check(&fitted(Shape { pads: [0, 40, 60], ..plane(1, [3, 4], [1, 20], [3, 3]) }, [0, 2, 50]));
     check(&fitted(plane(1, [12, 12], [300, 130], [1, 1]), [0; 3]));
+}
+
+#[test]
+fn by_tiles() {
+    for (images, size, channels, pads) in [
+        (1, [16, 16], [24, 24], [1, 1]),
+        (2, [13, 22], [40, 70], [1, 1]),
+        (1, [19, 9], [33, 37], [0, 2]),
+        (1, [28, 28], [128, 64], [1, 1]),
+        (3, [14, 14], [100, 130], [2, 1]),
+    ] {
+        let shape = Shape { pads: [0, pads[0], pads[1]], ..plane(images, size, channels, [3, 3]) };
+        check_by(&fitted(shape, [0, pads[0], pads[1]]), true);
+    }
 }

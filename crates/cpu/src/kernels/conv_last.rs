@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lampyr_backend::{Arg, ArgInfo, Launch, Packed};
 use lampyr_base::pool::{ThreadPool, num_threads};
 use lampyr_base::{DType, Error, Result};
-use lampyr_kernels::conv::{After, Call, PackedConv, Plan, Shape, pack as pack_weights};
+use lampyr_kernels::conv::{After, Call, PackedConv, Plan, Shape, Tiles, pack as pack_weights, run_tiles};
 use lampyr_ops::build::Conv;
 use lampyr_ops::common::sizes;
 
@@ -56,7 +56,9 @@ pub(super) fn workspace(op: &Conv, inputs: &[ArgInfo], y: &[usize]) -> usize {
     let Ok(shape) = shape(op, inputs[0].shape(), inputs[1].shape(), y) else { return 0 };
     let tier = Tier::current();
     let own = if inputs[1].packed { 0 } else { packed_len(tier, &shape) };
-    (Plan::new(tier, &shape).workspace(num_threads()) + own) * size_of::<f32>()
+    let (plan, threads) = (Plan::new(tier, &shape), num_threads());
+    let tiles = Tiles::new(tier, &shape).filter(|_| inputs[1].packed).map_or(0, |t| t.workspace(threads));
+    (plan.workspace(threads) + own).max(tiles) * size_of::<f32>()
 }
 
 /// Constant weights as the kernels read them.
@@ -118,6 +120,13 @@ pub(super) fn run(op: &Conv, launch: &Launch, tail: Option<&Tail>) -> Result<()>
         epilogue: block.as_ref().map(|b| b as &dyn Epilogue),
     };
     let call = Call { x: address(x)?, weights, bias, out: address(out)?, after };
+    let tiles = packed.and_then(|p| Some((Tiles::new(tier, &shape)?, p.tiled()?)));
+    if let Some((tiles, weights)) = tiles.filter(|(t, _)| t.workspace(1) <= length) {
+        let call = Call { weights: weights.data(), ..call };
+        // SAFETY: as below.
+        unsafe { run_tiles(&tiles, &call, &ThreadPool::global(), (scratch, length)) };
+        return later.filter(|_| block.is_none()).map_or(Ok(()), Tail::whole);
+    }
     // SAFETY: layouts lie inside their memories and outputs overlap no input; sizes come from the layouts.
     unsafe { lampyr_kernels::conv::run(&plan, &call, &ThreadPool::global(), (scratch, length)) };
     later.filter(|_| block.is_none()).map_or(Ok(()), Tail::whole)

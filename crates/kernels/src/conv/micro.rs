@@ -58,7 +58,7 @@ pub struct Kernels {
 ///
 /// # Safety
 /// As for [`Vector`].
-unsafe trait Bounded: Vector<E = f32> {
+pub unsafe trait Bounded: Vector<E = f32> {
     /// The nearest value between `low` and `high`; NaN stays NaN.
     unsafe fn bounded(self, low: Self, high: Self) -> Self;
     /// Asks for the cache line at `p` in the second level; it need not be valid.

@@ -1,18 +1,21 @@
 //! Convolution of images whose channels lie side by side, `[images, depth, height, width, channels]`.
 //!
 //! A product without a copy of the image: rows are positions, columns are output channels, the contraction runs over
-//! taps and input channels, in this order, with one fused multiply-add per element. The bits of a result do not depend
-//! on the number of threads, on the block it lies in, or on the SIMD tier.
+//! taps and input channels, in this order, with one fused multiply-add per element. Windows of 3 x 3 may go by tiles
+//! instead, see [`Tiles`]. The bits of a result do not depend on the number of threads or on the block it lies in.
 
 mod driver;
 mod micro;
 mod packed;
 mod plan;
 mod rows;
+mod tiles;
+mod winograd;
 
 pub use driver::{After, Call, run};
 pub use packed::{PackedConv, pack};
 pub use plan::Plan;
+pub use tiles::{TiledWeights, Tiles, run as run_tiles};
 
 /// Sizes of a convolution. Axes are depth, height and width; those that are not there have size 1.
 #[derive(Clone, Debug, PartialEq, Eq)]

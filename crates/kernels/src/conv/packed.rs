@@ -1,8 +1,11 @@
+use std::sync::OnceLock;
+
 use lampyr_base::alloc::Aligned;
 use lampyr_base::pool::ThreadPool;
 use lampyr_base::{Error, ErrorKind, Result};
 
 use super::micro::kernels;
+use super::tiles::TiledWeights;
 use crate::gemm::Shared;
 use crate::simd::Tier;
 
@@ -45,6 +48,9 @@ pub struct PackedConv {
     data: Aligned<f32>,
     len: usize,
     tier: Tier,
+    outputs: (usize, usize),
+    inner: (usize, usize),
+    tiled: OnceLock<Option<TiledWeights>>,
 }
 
 impl PackedConv {
@@ -69,7 +75,8 @@ impl PackedConv {
         })?;
         // SAFETY: the caller's promise; the memory has as many elements.
         unsafe { pack(tier, weights, (groups, outputs), (channels, taps), data.as_ptr()) };
-        Ok(PackedConv { data, len: len.unwrap_or_default(), tier })
+        let (outputs, inner) = ((groups, outputs), (channels, taps));
+        Ok(PackedConv { data, len: len.unwrap_or_default(), tier, outputs, inner, tiled: OnceLock::new() })
     }
 
     /// Elements of the packed form.
@@ -85,6 +92,17 @@ impl PackedConv {
     /// The SIMD tier whose kernels take it.
     pub fn tier(&self) -> Tier {
         self.tier
+    }
+
+    /// The weights for [`super::run_tiles`], made on first use; `None` where these are not 3 x 3 taps of one group or there
+    /// is no memory.
+    pub fn tiled(&self) -> Option<&TiledWeights> {
+        let make = || match (self.outputs, self.inner) {
+            // SAFETY: these are the sizes that the weights were packed for.
+            ((1, outputs), (channels, 9)) => unsafe { TiledWeights::new(self.tier, self.data(), outputs, channels) },
+            _ => None,
+        };
+        self.tiled.get_or_init(make).as_ref()
     }
 
     /// The first element.
