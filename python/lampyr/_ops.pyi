@@ -206,17 +206,17 @@ def einsum(*inputs: Tensor, equation: str) -> Tensor:
     """Sums of products named by an equation."""
 def det(x: Tensor, /) -> Tensor:
     """Determinants of square matrices."""
-def conv(x: Tensor, y: Tensor, z: Tensor = ..., /, *, strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int], group: int = 1) -> Tensor:
+def conv(x: Tensor, y: Tensor, z: Tensor = ..., /, *, strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int], group: int = 1, channels_last: bool = False) -> Tensor:
     """Convolution over any number of spatial axes."""
 def conv_input_grad(x: Tensor, y: Tensor, /, *, input: Sequence[int], strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int], group: int = 1) -> Tensor:
     """Gradient of a convolution's input: transposed convolution."""
 def conv_weight_grad(x: Tensor, y: Tensor, /, *, kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int], group: int = 1) -> Tensor:
     """Gradient of a convolution's weights."""
-def max_pool(x: Tensor, /, *, kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int], ceil_mode: bool = False, return_indices: bool = False) -> Tensor | tuple[Tensor, ...]:
+def max_pool(x: Tensor, /, *, kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int], ceil_mode: bool = False, return_indices: bool = False, channels_last: bool = False) -> Tensor | tuple[Tensor, ...]:
     """Largest element of every window, and where it lies."""
-def global_average_pool(x: Tensor, /) -> Tensor:
+def global_average_pool(x: Tensor, /, *, channels_last: bool = False) -> Tensor:
     """Mean over all spatial axes."""
-def avg_pool(x: Tensor, /, *, kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int], ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int = ...) -> Tensor:
+def avg_pool(x: Tensor, /, *, kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int], ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int = ..., channels_last: bool = False) -> Tensor:
     """Mean of every window."""
 def resize(x: Tensor, /, *, axes: Sequence[int], sizes: Sequence[int], scales: Sequence[float] = ..., mode: str = ..., coordinates: str = ..., nearest_mode: str = ..., cubic_coeff_a: float = -0.75, exclude_outside: bool = False, antialias: bool = False, extrapolation_value: float = 0.0, roi: Sequence[float] = ...) -> Tensor:
     """Interpolation to other sizes."""

@@ -45,8 +45,7 @@ pub struct Options {
     /// Take it that the device has a kernel for everything, as tests of passes do: nothing is written out, and fusions
     /// are not refused for want of a kernel.
     pub assume_kernels: bool,
-    /// Whether regions of convolutions may have the channels of images last. Off unless asked for: its estimates are not
-    /// calibrated against measured times.
+    /// Whether regions of convolutions may have the channels of images last.
     pub channels_last: bool,
     /// Largest constant, in bytes, that constant folding makes.
     pub fold_limit: usize,
@@ -64,7 +63,7 @@ impl Default for Options {
             policy: Policy::on(Device::CPU),
             tuning: None,
             assume_kernels: false,
-            channels_last: false,
+            channels_last: true,
             fold_limit: 1 << 20,
         }
     }

@@ -151,7 +151,7 @@ fn plane(images: usize, size: [usize; 2], channels: [usize; 2], taps: [usize; 2]
 
 /// Sets the positions that fit into the image with padding at both ends.
 fn fitted(mut shape: Shape, after: [usize; 3]) -> Shape {
-    for a in 0..3 {
+    for a in [0, 1, 2] {
         let size = shape.source[a] + shape.pads[a] + after[a];
         let reach = (shape.taps[a] - 1) * shape.dilations[a] + 1;
         shape.positions[a] = if size < reach { 0 } else { (size - reach) / shape.strides[a] + 1 };

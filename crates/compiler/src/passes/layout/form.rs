@@ -6,6 +6,9 @@ use lampyr_ops::build::*;
 use lampyr_ops::channels_last::{to_first, to_last};
 use lampyr_ops::common;
 
+/// Single elements change places where the plain shuffle moves whole planes.
+const SHUFFLED: f64 = 8.0;
+
 /// How an operand is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
@@ -37,8 +40,9 @@ pub struct Form {
     pub image: bool,
     /// Whether the node is of this form already.
     pub own: bool,
-    /// Whether it moves memory that the plain node leaves where it is: channels side by side lie apart when joined or cut.
-    pub copies: bool,
+    /// How many times the bytes of its results it moves more than the plain node: channels side by side lie apart when
+    /// joined or cut.
+    pub copies: f64,
     /// Nodes that it takes the place of besides its own.
     pub absorbed: Vec<lampyr_ir::NodeId>,
 }
@@ -65,14 +69,7 @@ pub fn of(w: &Wires, node: &Node) -> Option<Form> {
     let rank = shape(graph, x)?.len();
     let form = |op: OpRef, image: bool| {
         let inputs = node.inputs.iter().map(|v| (*v, Use::Image)).collect();
-        (rank >= 3).then_some(Form {
-            make: Make::Op(op),
-            inputs,
-            image,
-            own: false,
-            copies: false,
-            absorbed: Vec::new(),
-        })
+        (rank >= 3).then_some(Form { make: Make::Op(op), inputs, image, own: false, copies: 0.0, absorbed: Vec::new() })
     };
     let op = &node.op;
     if let Some(c) = op.downcast::<Conv>() {
@@ -99,16 +96,18 @@ pub fn of(w: &Wires, node: &Node) -> Option<Form> {
     }
     if let Some(c) = op.downcast::<Concat>() {
         let axis = moved_axes(&[c.axis], rank)?[0];
-        let copies = axis + 1 == rank as i64;
+        let copies = if axis + 1 == rank as i64 { 1.0 } else { 0.0 };
         return form(OpRef::new(Concat { axis }), true).map(|f| Form { copies, ..f });
     }
     if let Some(s) = op.downcast::<Split>() {
         let axis = moved_axes(&[s.axis], rank)?[0];
-        let copies = axis + 1 == rank as i64;
+        let copies = if axis + 1 == rank as i64 { 1.0 } else { 0.0 };
         return form(OpRef::new(Split { axis, ..s.clone() }), true).map(|f| Form { copies, ..f });
     }
     if let Some(s) = op.downcast::<Slice>() {
-        return form(OpRef::new(Slice { axes: moved_axes(&s.axes, rank)?, ..s.clone() }), true);
+        let axes = moved_axes(&s.axes, rank)?;
+        let copies = if axes.contains(&(rank as i64 - 1)) { 1.0 } else { 0.0 };
+        return form(OpRef::new(Slice { axes, ..s.clone() }), true).map(|f| Form { copies, ..f });
     }
     if let Some(s) = op.downcast::<Softmax>() {
         let axis = moved_axes(&[s.axis], rank)?[0];
@@ -145,7 +144,7 @@ pub fn of(w: &Wires, node: &Node) -> Option<Form> {
             inputs: vec![(x, if image { Use::Plain } else { Use::Image })],
             image,
             own: true,
-            copies: false,
+            copies: 0.0,
             absorbed: Vec::new(),
         };
         return match () {
@@ -188,7 +187,7 @@ fn elementwise(graph: &Graph, node: &Node, y: ValueId) -> Option<Form> {
         inputs,
         image: true,
         own: false,
-        copies: false,
+        copies: 0.0,
         absorbed: Vec::new(),
     })
 }
@@ -202,7 +201,7 @@ fn flatten(graph: &Graph, x: ValueId, y: ValueId, op: &Reshape) -> Option<Form> 
         inputs: vec![(x, Use::Image)],
         image: false,
         own: false,
-        copies: false,
+        copies: 0.0,
         absorbed: Vec::new(),
     })
 }
@@ -230,7 +229,7 @@ fn shuffle(w: &Wires, node: &Node) -> Option<Form> {
         inputs: vec![(x, Use::Image)],
         image: true,
         own: false,
-        copies: false,
+        copies: SHUFFLED,
         absorbed: vec![first, second],
     })
 }
