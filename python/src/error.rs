@@ -109,8 +109,13 @@ pub fn long(work: f64) -> bool {
 
 /// Runs `f`, with the interpreter released when `work` (in simple operations) is long; a panic becomes an error.
 pub fn run<T: Send>(py: Python<'_>, work: f64, f: impl FnOnce() -> lampyr::Result<T> + Send) -> Result<T> {
-    let guarded = || catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| Err(panicked(&*panic)));
-    Ok(if long(work) { py.detach(guarded) } else { guarded() }?)
+    Ok(if long(work) { py.detach(|| guarded(f)) } else { guarded(f) }?)
+}
+
+/// Runs `f`; a panic becomes an error.
+#[inline]
+pub fn guarded<T>(f: impl FnOnce() -> lampyr::Result<T>) -> lampyr::Result<T> {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| Err(panicked(&*panic)))
 }
 
 /// A panic as an error.

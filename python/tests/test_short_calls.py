@@ -108,3 +108,18 @@ def test_memory_still_seen_by_others_is_not_used_again():
     changed.mul_(3.0)
     del changed
     assert (x + x)._version == 0
+
+
+def test_parts_of_a_result_serve_other_shapes_and_types():
+    x = lampyr.arange(6.0)
+    for _ in range(3):
+        assert values(x + x) == [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
+        assert values(x.reshape(2, 3) + x.reshape(2, 3)) == [[0.0, 2.0, 4.0], [6.0, 8.0, 10.0]]
+        whole = x.to(lampyr.int32)
+        assert values(whole * whole) == [0, 1, 4, 9, 16, 25] and (whole * whole).dtype == lampyr.int32
+        assert values(x > x - 1.0) == [True] * 6
+        half = x[3:]
+        assert values(half + half) == [6.0, 8.0, 10.0] and values(x[::2] + x[::2]) == [0.0, 4.0, 8.0]
+        assert values(x[1:3] + x[:1]) == [1.0, 2.0]
+        across = x.reshape(2, 3).t()
+        assert values(across + across) == [[0.0, 6.0], [2.0, 8.0], [4.0, 10.0]]

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use lampyr_base::{DType, Layout, Shape};
+use lampyr_base::{DType, Device, Layout, Shape};
 use lampyr_ir::MemoryFormat;
 
 use crate::DeviceMemory;
@@ -29,6 +29,29 @@ impl<'a> ArgInfo<'a> {
     #[inline]
     pub fn shape(&self) -> &'a [usize] {
         &self.layout.shape
+    }
+}
+
+/// Elements of an operand on the host that lie one after another, aligned for their type, inside their memory. Made by
+/// [`Arg::dense`]; valid as long as that memory lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dense {
+    start: usize,
+    len: usize,
+}
+
+impl Dense {
+    /// Address of the first element.
+    #[inline]
+    pub fn start(self) -> *mut u8 {
+        std::ptr::with_exposed_provenance_mut(self.start)
+    }
+
+    /// Number of elements.
+    #[inline]
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(self) -> usize {
+        self.len
     }
 }
 
@@ -74,6 +97,17 @@ impl<'a> Arg<'a> {
         let start = self.memory.host_ptr()?;
         // wrapping_add: for empty tensors the offset may lie outside the allocation; the pointer is not read then.
         Some(start.as_ptr().wrapping_add(self.base + self.layout.offset * self.dtype.size()))
+    }
+
+    /// The elements, where they lie in the host's memory as [`Dense`] says.
+    pub fn dense(&self) -> Option<Dense> {
+        let size = self.dtype.size();
+        let plain = size.is_power_of_two() && self.memory.device() == Device::CPU;
+        if !plain || !self.layout.is_contiguous() || !self.in_bounds() {
+            return None;
+        }
+        let start = self.host_ptr().filter(|p| p.addr() & (size - 1) == 0)?;
+        Some(Dense { start: start.expose_provenance(), len: self.layout.len() })
     }
 
     /// True when every element lies inside the memory.

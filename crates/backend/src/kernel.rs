@@ -6,7 +6,7 @@ use lampyr_base::{DType, Error, Result, Shape};
 use lampyr_ir::{Op, OpId};
 use smallvec::SmallVec;
 
-use crate::{Arg, ArgInfo, Backend};
+use crate::{Arg, ArgInfo, Backend, Dense};
 
 /// Which strides a kernel takes for an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +127,10 @@ pub trait Direct: Send + Sync {
     /// Writes the function of `inputs`, which have the shape of the output or one element, to `output`, fresh memory of
     /// its own. False, with nothing done, when the operands are not of that kind.
     fn run(&self, inputs: &[Arg], output: &Arg) -> bool;
+
+    /// As [`Direct::run`] for operands of the same number of elements and of the types that this was looked up for, on
+    /// the calling thread.
+    fn run_dense(&self, inputs: &[Dense], output: Dense) -> bool;
 }
 
 /// The kernels of one device, by op id; several per op, best first.

@@ -7,7 +7,7 @@ mod kernel;
 pub mod reference;
 mod resolve;
 
-pub use arg::{Arg, ArgInfo};
+pub use arg::{Arg, ArgInfo, Dense};
 pub use device::{Backend, DeviceMemory, backend, backends, host, register};
 pub use kernel::{Accepts, Direct, Kernel, KernelTable, Launch, Packed};
 #[doc(hidden)]

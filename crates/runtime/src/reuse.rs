@@ -1,7 +1,7 @@
 //! Small tensors that nothing holds any more, kept by each thread with their memory for the next result of that size.
 
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use lampyr_backend::{Backend, DeviceMemory};
 use lampyr_base::{DType, Layout, Result};
@@ -13,6 +13,8 @@ use crate::tensor::{Inner, Tensor};
 const STEP: usize = 64;
 /// Sizes that are kept: up to this many steps.
 const STEPS: usize = 8;
+/// Elements that a tensor which is kept has at most, whatever their type.
+pub(crate) const MOST: usize = STEP * STEPS;
 /// Tensors of one size that a thread keeps.
 const KEPT: usize = 16;
 
@@ -38,12 +40,12 @@ fn step(bytes: usize) -> usize {
 
 /// Whether nothing else holds a tensor, its storage or its memory.
 #[inline]
-fn is_alone(inner: &mut Arc<Inner>) -> bool {
-    let Some(inner) = Arc::get_mut(inner) else { return false };
-    let (storage, memory) = (&inner.storage, &inner.storage.memory);
-    let count =
-        (Arc::strong_count(storage), Arc::weak_count(storage), Arc::strong_count(memory), Arc::weak_count(memory));
-    count == (1, 0, 1, 0)
+fn is_alone(inner: &Arc<Inner>) -> bool {
+    // The only holder cannot be joined by another meanwhile.
+    fn once<T: ?Sized>(held: &Arc<T>) -> bool {
+        Arc::strong_count(held) == 1 && Arc::weak_count(held) == 0
+    }
+    once(inner) && once(&inner.storage) && once(&inner.storage.memory)
 }
 
 /// A kept tensor counted as used again; `None` when that cannot be, and it is dropped.
@@ -55,9 +57,9 @@ fn unpark(inner: Arc<Inner>, bytes: usize) -> Option<Arc<Inner>> {
 
 /// Keeps the parts of a tensor of which this is the last handle, when they are plain and few; else gives them back.
 #[inline]
-pub(crate) fn keep(mut inner: Arc<Inner>) -> Option<Arc<Inner>> {
+pub(crate) fn keep(inner: Arc<Inner>) -> Option<Arc<Inner>> {
     let size = step(inner.storage.memory.len());
-    if size >= STEPS || inner.storage.base != 0 || !inner.is_plain() || !is_alone(&mut inner) {
+    if size >= STEPS || inner.storage.base != 0 || !inner.is_plain() || !is_alone(&inner) {
         return Some(inner);
     }
     let mut inner = Some(inner);
@@ -79,6 +81,33 @@ pub fn clear_recycled() {
     drop(kept);
 }
 
+/// What was kept for `bytes` bytes, counted as used again.
+#[inline]
+fn kept(bytes: usize) -> Option<Arc<Inner>> {
+    let kept = SPARE.try_with(|s| s.try_borrow_mut().ok()?.0.get_mut(step(bytes))?.pop()).ok().flatten();
+    unpark(kept?, bytes)
+}
+
+/// Whether two shapes are equal; a call to compare memory costs more than a few sizes.
+#[inline]
+pub(crate) fn same(a: &[usize], b: &[usize]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x == y)
+}
+
+/// A tensor of the shape of `x`, of type `dtype` and with arbitrary contents, where so small ones are kept.
+#[inline]
+pub(crate) fn like(host: &dyn Backend, x: &Tensor, dtype: DType) -> Result<Option<Tensor>> {
+    let Some(bytes) = dtype.bytes_for(x.len()).filter(|b| step(*b) < STEPS) else { return Ok(None) };
+    let fresh = match kept(bytes) {
+        Some(inner) if inner.dtype == dtype && inner.is_dense_from_start() && same(&inner.layout.shape, x.shape()) => {
+            return Ok(Some(Tensor(inner)));
+        }
+        Some(inner) => Fresh::Parts(inner),
+        None => Fresh::Memory(host.allocate(bytes)?),
+    };
+    Ok(Some(fresh.tensor(Layout::contiguous(x.shape()), dtype)))
+}
+
 /// Memory for a result, with the parts of a tensor where some were kept.
 pub(crate) enum Fresh {
     Parts(Arc<Inner>),
@@ -89,14 +118,10 @@ impl Fresh {
     /// `bytes` bytes of the host's memory.
     #[inline]
     pub(crate) fn new(host: &dyn Backend, bytes: usize) -> Result<Fresh> {
-        let size = step(bytes);
-        if size < STEPS {
-            let kept = SPARE.try_with(|s| s.try_borrow_mut().ok()?.0[size].pop()).ok().flatten();
-            if let Some(inner) = kept.and_then(|inner| unpark(inner, bytes)) {
-                return Ok(Fresh::Parts(inner));
-            }
+        match if step(bytes) < STEPS { kept(bytes) } else { None } {
+            Some(inner) => Ok(Fresh::Parts(inner)),
+            None => Ok(Fresh::Memory(host.allocate(bytes)?)),
         }
-        Ok(Fresh::Memory(host.allocate(bytes)?))
     }
 
     #[inline]
@@ -115,6 +140,7 @@ impl Fresh {
                 Some(parts) => {
                     parts.layout = layout;
                     parts.dtype = dtype;
+                    parts.dense = OnceLock::new();
                     Tensor(inner)
                 }
                 None => Tensor::over(inner.storage.clone(), layout, dtype),

@@ -1,9 +1,9 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use lampyr_backend::{Arg, Backend, DeviceMemory, backend, reference};
+use lampyr_backend::{Arg, Backend, Dense, DeviceMemory, backend, reference};
 use lampyr_base::{DType, Device, Element, Error, Layout, Result};
 use lampyr_ir::{Fact, HostTensor, TensorFact, Var};
 
@@ -41,6 +41,8 @@ pub(crate) struct Inner {
     pub dtype: DType,
     /// Hidden axes, by level; `None` without any.
     pub batch: Option<Box<[Axis]>>,
+    /// Where the elements are for calls that need nothing else; found when first asked for.
+    pub dense: OnceLock<Option<Dense>>,
     /// Whether `autograd` may differ from its default; spares most tensors the lock.
     touched: AtomicBool,
     autograd: Mutex<Autograd>,
@@ -56,6 +58,12 @@ impl Inner {
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.batch.is_none() && !self.touched.load(Ordering::Acquire)
+    }
+
+    /// Whether it is known to be row-major from the start of its storage on.
+    #[inline]
+    pub(crate) fn is_dense_from_start(&self) -> bool {
+        self.layout.offset == 0 && matches!(self.dense.get(), Some(Some(_)))
     }
 }
 
@@ -86,6 +94,7 @@ impl Tensor {
             layout,
             dtype,
             batch,
+            dense: OnceLock::new(),
             touched: AtomicBool::new(false),
             autograd: Mutex::new(Autograd::default()),
         }))
@@ -104,6 +113,7 @@ impl Tensor {
             layout,
             dtype: base.dtype(),
             batch: None,
+            dense: OnceLock::new(),
             touched: AtomicBool::new(true),
             autograd: Mutex::new(autograd),
         }))
@@ -190,7 +200,10 @@ impl Tensor {
     /// Number of elements.
     #[inline]
     pub fn len(&self) -> usize {
-        self.0.layout.len()
+        match self.0.dense.get() {
+            Some(Some(dense)) => dense.len(),
+            _ => self.0.layout.len(),
+        }
     }
 
     /// True without elements.
@@ -299,6 +312,12 @@ impl Tensor {
     #[inline]
     pub(crate) fn arg(&self) -> Arg<'_> {
         Arg::new(&self.0.storage.memory, self.0.storage.base, self.0.dtype, &self.0.layout)
+    }
+
+    /// Where the elements are, for row-major tensors of the host without hidden axes.
+    #[inline]
+    pub(crate) fn dense(&self) -> Option<Dense> {
+        *self.0.dense.get_or_init(|| if self.is_batched() { None } else { self.arg().dense() })
     }
 
     pub(crate) fn fact(&self) -> Fact {

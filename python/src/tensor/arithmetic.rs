@@ -5,9 +5,9 @@ use lampyr::functional::{self as f, Operand};
 use pyo3::basic::CompareOp;
 use pyo3::prelude::*;
 
-use super::PyTensor;
+use super::{Handle, PyTensor};
 use crate::argument::{Argument, optional};
-use crate::error::{Result, run};
+use crate::error::{Result, guarded, run};
 
 type Ob<'py> = Bound<'py, PyAny>;
 
@@ -32,7 +32,6 @@ impl<'py> IntoPyObject<'py> for Answer {
 
 type Binary = fn(Operand<'_>, Operand<'_>) -> lampyr::Result<Tensor>;
 
-#[inline]
 fn work(x: &Tensor, y: &Operand) -> f64 {
     let other = match y {
         Operand::Tensor(t) => t.len(),
@@ -41,8 +40,25 @@ fn work(x: &Tensor, y: &Operand) -> f64 {
     x.len().max(other) as f64
 }
 
+/// Elements that two tensors have at most for a call that is never long.
+const SMALL: usize = 4096;
+
 #[inline]
 fn apply(x: &PyTensor, other: &Ob<'_>, swapped: bool, op: Binary) -> Result<Answer> {
+    if let Ok(y) = other.cast::<PyTensor>()
+        && let (Handle::Of(a), Handle::Of(b)) = (x.t(), y.get().t())
+        && a.len() < SMALL
+        && b.len() < SMALL
+    {
+        let (a, b) = if swapped { (b, a) } else { (a, b) };
+        let made = guarded(|| op(Operand::Tensor(a), Operand::Tensor(b)))?;
+        return Ok(Answer::Tensor(PyTensor::of(made)));
+    }
+    apply_any(x, other, swapped, op)
+}
+
+#[inline(never)]
+fn apply_any(x: &PyTensor, other: &Ob<'_>, swapped: bool, op: Binary) -> Result<Answer> {
     let Some(argument) = optional(other)? else { return Ok(Answer::NotImplemented) };
     let x = x.t();
     let (a, b) = (Operand::Tensor(&x), argument.operand());

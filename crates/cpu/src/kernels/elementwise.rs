@@ -1,6 +1,6 @@
 //! All elementwise ops, fused chains included, by the tile interpreter.
 
-use lampyr_backend::{Accepts, Arg, ArgInfo, Direct, Kernel, Launch};
+use lampyr_backend::{Accepts, Arg, ArgInfo, Dense, Direct, Kernel, Launch};
 use lampyr_base::pool::ThreadPool;
 use lampyr_base::{DType, Error, Layout, Result};
 use lampyr_ir::scalar::{Instr, ScalarExpr};
@@ -113,6 +113,20 @@ impl Direct for Plain {
         // SAFETY: operands lie inside their memories and have as many elements as `shape`, or one; the caller's output
         // overlaps no input.
         unsafe { execute(&self.program, shape, &from, &to) };
+        true
+    }
+
+    #[inline]
+    fn run_dense(&self, inputs: &[Dense], output: Dense) -> bool {
+        let n = output.len();
+        if inputs.len() != self.inputs || n > grain(1) || inputs.iter().any(|x| x.len() != n) {
+            return false;
+        }
+        let Some(prim) = self.prim else { return false };
+        let at = |i: usize| inputs.get(i).map_or(std::ptr::null(), |x| x.start().cast_const());
+        // SAFETY: operands hold `n` elements of these types, one after another and aligned, and the output's memory is
+        // its own.
+        unsafe { prim(output.start(), at(0), at(1), at(2), n) };
         true
     }
 }

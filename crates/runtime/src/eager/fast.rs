@@ -10,14 +10,37 @@ use lampyr_ops::registry;
 use smallvec::SmallVec;
 
 use super::fallback;
-use crate::reuse::Fresh;
+use crate::reuse::{self, Fresh};
 use crate::storage::Storage;
 use crate::tensor::Tensor;
 use crate::trace;
 
+/// The result of an op without attributes on small row-major host tensors of one dtype and shape; `None` sends the call
+/// on.
+#[inline]
+pub(super) fn small(op: &dyn Op, inputs: &[&Tensor]) -> Result<Option<Tensor>> {
+    let [first, rest @ ..] = inputs else { return Ok(None) };
+    let Some(x) = first.dense() else { return Ok(None) };
+    let dtype = first.dtype();
+    if x.len().wrapping_sub(1) >= reuse::MOST || rest.len() > 2 || trace::enabled() {
+        return Ok(None);
+    }
+    let mut all = [x; 3];
+    for (place, t) in all[1..].iter_mut().zip(rest) {
+        match t.dense() {
+            Some(y) if t.dtype() == dtype && reuse::same(t.shape(), first.shape()) => *place = y,
+            _ => return Ok(None),
+        }
+    }
+    let Some(host) = lampyr_backend::host() else { return Ok(None) };
+    let Some(function) = host.kernels().direct(op, dtype) else { return Ok(None) };
+    let Some(made) = reuse::like(host, first, function.output())? else { return Ok(None) };
+    let Some(to) = made.dense() else { return Ok(None) };
+    Ok(function.run_dense(&all[..inputs.len()], to).then_some(made))
+}
+
 /// The result of an op without attributes on row-major host tensors of one dtype, which have one shape or one element;
 /// `None` sends the call on.
-#[inline]
 pub(super) fn direct(op: &dyn Op, inputs: &[&Tensor]) -> Result<Option<Tensor>> {
     let Some((first, rest)) = inputs.split_first() else { return Ok(None) };
     if rest.len() > 2 || trace::enabled() {

@@ -50,12 +50,12 @@ pub fn apply_one(op: &dyn Op, inputs: &[&Tensor]) -> Result<Tensor> {
 
 /// The only output of a plain elementwise `op` on plain tensors, recorded; `None` where the call is another.
 fn short(op: &dyn Op, inputs: &[&Tensor]) -> Result<Option<Tensor>> {
-    if batch::any(inputs) {
-        return Ok(None);
+    let mut made = fast::small(op, inputs)?;
+    if made.is_none() && !batch::any(inputs) {
+        made = fast::direct(op, inputs)?;
     }
-    let made = fast::direct(op, inputs)?;
     if let Some(made) = &made
-        && watched()
+        && watched(inputs.iter().all(|t| t.untouched()))
     {
         watch(op, inputs, made)?;
     }

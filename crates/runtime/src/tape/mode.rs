@@ -40,10 +40,10 @@ pub(crate) fn recording() -> bool {
     FLAGS.get() & TAPE != 0
 }
 
-/// Whether ops of this thread go onto the tape or into a graph.
+/// Whether ops of this thread go into a graph, or onto the tape, where that knows something of their inputs.
 #[inline]
-pub(crate) fn watched() -> bool {
-    FLAGS.get() & (TAPE | RECORDER) != 0
+pub(crate) fn watched(untouched: bool) -> bool {
+    FLAGS.get() & if untouched { RECORDER } else { TAPE | RECORDER } != 0
 }
 
 /// Whether ops of this thread go into a graph.
