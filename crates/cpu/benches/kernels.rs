@@ -134,6 +134,7 @@ fn shapes() -> Vec<Shape> {
         [256, 256, 256],
         [384, 384, 384],
         [512, 512, 512],
+        [768, 768, 768],
         [1024, 1024, 1024],
         [2048, 2048, 2048],
         [3072, 3072, 3072],
@@ -217,7 +218,7 @@ fn seconds(shape: &Shape, threads: usize, budget: Duration) -> Result<f64> {
     let workspace = (bytes > 0).then(|| Arg::new(&scratch, 0, DType::U8, &scratch_layout));
     let launch = Launch { op, inputs: &args, outputs: &outputs, workspace, packed: &packed, backend: &*cpu };
     let (start, mut best, mut runs) = (Instant::now(), f64::MAX, 0);
-    while runs < 5 || start.elapsed() < budget {
+    while runs < 3 || start.elapsed() < budget {
         let start = Instant::now();
         cpu.enqueue(kernel, &launch)?;
         best = best.min(start.elapsed().as_secs_f64());
@@ -264,6 +265,7 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let milliseconds = std::env::args().find_map(|a| a.strip_prefix("--ms=").and_then(|n| n.parse().ok()));
     let budget = Duration::from_millis(milliseconds.unwrap_or(60));
+    let only: Option<usize> = std::env::args().find_map(|a| a.strip_prefix("--threads=").and_then(|n| n.parse().ok()));
     let plain = std::env::args().any(|a| a == "--plain");
     let peak = peak() / 1e9;
     if plain {
@@ -275,7 +277,9 @@ fn main() -> Result<()> {
         if !arguments.is_empty() && !arguments.iter().any(|a| shape.name.contains(a.as_str())) {
             continue;
         }
-        let (one, all) = (seconds(&shape, 1, budget)?, seconds(&shape, 0, budget)?);
+        let time =
+            |threads: usize| if only.is_none_or(|n| n == threads) { seconds(&shape, threads, budget) } else { Ok(0.0) };
+        let (one, all) = (time(1)?, time(2)?);
         if plain {
             let rate = |s: f64| shape.flops / s / 1e9;
             println!(

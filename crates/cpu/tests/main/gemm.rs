@@ -167,6 +167,7 @@ const SHAPES: &[(usize, usize, usize, usize)] = &[
     (1, 300, 70, 40),
     (1, 70, 700, 40),
     (2, 150, 210, 300),
+    (2, 113, 64, 300),
 ];
 
 #[test]
@@ -189,6 +190,19 @@ fn matches_a_plain_loop() {
             check::<f32, bf16>(s, 8e-3);
         }
     }
+}
+
+#[test]
+fn blocks_of_the_contraction_follow_each_other() {
+    let (batch, m, n, k) = (1, 345, 516, 525);
+    for orders in [(Order::Rows, Order::Rows), (Order::Columns, Order::Columns)] {
+        for packed in [false, true] {
+            let s = Shape { batch, m, n, k, orders, packed: (false, packed), bias: packed };
+            check::<f32, f32>(s, 1e-6);
+        }
+    }
+    let s = Shape { batch: 2, m, n, k, orders: (Order::Rows, Order::Spread), packed: (false, false), bias: true };
+    check::<f32, f32>(s, 1e-6);
 }
 
 #[test]

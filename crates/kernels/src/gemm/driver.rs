@@ -1,10 +1,12 @@
+use std::ops::Range;
+
 use lampyr_base::pool::ThreadPool;
 
 use super::operand::{Panel, Store};
 use super::packed::Side;
 use super::plan::Packing;
 use super::slots::Slots;
-use super::{Compute, DEPTH, Epilogue, Plan, Sink, Start};
+use super::{Compute, Epilogue, Plan, Sink, Start};
 use crate::gemm::micro::{LINE, Tile};
 use crate::simd::Tier;
 
@@ -90,15 +92,16 @@ pub unsafe fn run<E: Compute, S: Store<E>>(
     let scratch = Shared(shared_right.wrapping_add(plan.shared_right()));
     let size = plan.scratch();
     run.pack_before(pool);
+    if plan.by_block {
+        return run.by_block(pool, scratch, workspace_len);
+    }
     let chunks = plan.tasks().div_ceil(plan.grain);
-    let room = workspace_len.saturating_sub(plan.shared_left() + plan.shared_right());
-    // Threads beyond the room that was asked for wait for their turn.
-    let slots = Slots::new(room.checked_div(size).unwrap_or(64));
+    let slots = run.slots(workspace_len);
     pool.parallel_for(chunks, &|i| {
         let slot = slots.take();
         for task in i * plan.grain..((i + 1) * plan.grain).min(plan.tasks()) {
             // SAFETY: the caller's contract; every task has its own block of the result, and the slot its own scratch.
-            unsafe { run.task(task, scratch.at(slot.index() * size)) };
+            unsafe { run.task(task, 0..plan.k, scratch.at(slot.index() * size)) };
         }
     });
 }
@@ -113,6 +116,52 @@ struct Panels<E> {
 }
 
 impl<E: Compute, S: Store<E>> Run<'_, E, S> {
+    /// Scratch areas: threads beyond the room that was asked for wait for their turn.
+    fn slots(&self, workspace_len: usize) -> Slots {
+        let room = workspace_len.saturating_sub(self.plan.shared_left() + self.plan.shared_right());
+        Slots::new(room.checked_div(self.plan.scratch()).unwrap_or(64))
+    }
+
+    /// One block of the contraction after another: its part of the right side is packed for all tasks, which then add
+    /// their products.
+    fn by_block(&self, pool: &ThreadPool, scratch: Shared<E>, workspace_len: usize) {
+        let plan = self.plan;
+        let (slots, down, depth) = (self.slots(workspace_len), plan.down() * plan.across(), plan.depth());
+        for batch in 0..plan.batch {
+            for k in (0..plan.k.max(1)).step_by(depth.max(1)) {
+                let ks = k..plan.k.min(k + depth);
+                self.pack_block(pool, batch, ks.clone());
+                pool.parallel_for(down, &|i| {
+                    let slot = slots.take();
+                    // SAFETY: the caller's contract of [`run`]; every task has its own block of the result, and the slot
+                    // its own scratch.
+                    unsafe { self.task(batch * down + i, ks.clone(), scratch.at(slot.index() * plan.scratch())) };
+                });
+            }
+        }
+    }
+
+    /// Packs a block of the contraction of the right side.
+    fn pack_block(&self, pool: &ThreadPool, batch: usize, ks: Range<usize>) {
+        let plan = self.plan;
+        let (Packing::PerBlock, Side::Operand(operand)) = (plan.right, &self.problem.right) else { return };
+        let (panels, depth) = (plan.n.div_ceil(plan.width), ks.len());
+        let whole = operand.direct(batch).is_none();
+        // A chunk packs about 32K elements.
+        let step = if whole { depth } else { ROWS };
+        pool.parallel_ranges(panels, GROUP.min((32 * 1024 / (plan.width * depth).max(1)).max(1)), |range| {
+            for k in ks.clone().step_by(step.max(1)) {
+                for j in range.clone() {
+                    let (at, count) = (j * plan.width, plan.width.min(plan.n - j * plan.width));
+                    let to = self.right.at(at * depth + (k - ks.start) * plan.width);
+                    let panel = Panel { batch, k, depth: step.min(ks.end - k), at, count, stride: plan.width };
+                    // SAFETY: the ranges lie inside the matrix; the shared area holds the block, and panels are disjoint.
+                    unsafe { operand.pack(panel, to) };
+                }
+            }
+        });
+    }
+
     fn pack_before(&self, pool: &ThreadPool) {
         let plan = self.plan;
         let sides = [
@@ -121,24 +170,24 @@ impl<E: Compute, S: Store<E>> Run<'_, E, S> {
         ];
         for (side, packing, to, outer, panel, size, count, pad) in sides {
             let (Packing::Before, Side::Operand(operand)) = (packing, side) else { continue };
-            let panels = outer.div_ceil(panel);
+            let (panels, depth) = (outer.div_ceil(panel), plan.depth());
             let padded = if pad { panels * panel } else { outer };
             // A chunk packs about 16K elements.
             let whole = operand.direct(0).is_none();
             let grain = if whole { (16 * 1024 / (panel * plan.k).max(1)).max(1) } else { GROUP };
-            let (per_matrix, blocks) = (panels.div_ceil(grain), if whole { 1 } else { plan.k.div_ceil(DEPTH) });
+            let (per_matrix, blocks) = (panels.div_ceil(grain), if whole { 1 } else { plan.k.div_ceil(depth) });
             pool.parallel_for(per_matrix * blocks * count, &|i| {
                 let (batch, first) = (i / (per_matrix * blocks), i / blocks % per_matrix * grain);
                 let (begin, end) =
-                    if whole { (0, plan.k) } else { (i % blocks * DEPTH, plan.k.min((i % blocks + 1) * DEPTH)) };
-                let step = if whole { DEPTH } else { ROWS };
+                    if whole { (0, plan.k) } else { (i % blocks * depth, plan.k.min((i % blocks + 1) * depth)) };
+                let step = if whole { depth } else { ROWS };
                 for k in (begin..end).step_by(step) {
                     for j in first..(first + grain).min(panels) {
                         let (at, count) = (j * panel, panel.min(outer - j * panel));
                         let stride = if pad { panel } else { count };
                         // Where the block of the contraction begins, and how deep it is.
-                        let block = k / DEPTH * DEPTH;
-                        let all = DEPTH.min(plan.k - block);
+                        let block = k / depth * depth;
+                        let all = depth.min(plan.k - block);
                         let depth = step.min(plan.k - k);
                         let to = to.at(batch * size + padded * block + at * all + (k - block) * stride);
                         // SAFETY: the ranges lie inside the matrix; the shared area has `size` elements per matrix, and
@@ -151,20 +200,21 @@ impl<E: Compute, S: Store<E>> Run<'_, E, S> {
     }
 
     /// # Safety
-    /// As [`run`]; `scratch` is valid for `plan.scratch()` elements that nobody else uses.
-    unsafe fn task(&self, task: usize, scratch: *mut E) {
+    /// As [`run`]; `ks` is the whole contraction or one block of it; `scratch` is valid for `plan.scratch()` elements that
+    /// nobody else uses.
+    unsafe fn task(&self, task: usize, ks: Range<usize>, scratch: *mut E) {
         let (plan, problem) = (self.plan, self.problem);
         let (across, down) = (plan.across(), plan.down());
-        let (batch, row, column) =
-            (task / (down * across), task / across % down * plan.rows, task % across * plan.columns);
-        let (rows, columns) = (plan.rows.min(plan.m - row), plan.columns.min(plan.n - column));
+        let (batch, column) = (task / (down * across), task % across * plan.columns);
+        let (row, rows) = plan.span(task / across % down);
+        let columns = plan.columns.min(plan.n - column);
         let result = self.c.at(batch * problem.c_batch + row * problem.c_step + column);
         let own = scratch.wrapping_add(plan.left_scratch() + plan.right_scratch());
         let (c, c_step) = if !plan.narrow { (result.cast::<E>(), problem.c_step) } else { (own, plan.columns) };
         // SAFETY: `c` has `rows` rows of `columns` elements, in the result or in scratch; panels are those of the plan.
         unsafe {
             let bias = problem.start.filter(|_| plan.k > 0).and_then(|start| start.rows(batch));
-            if let Some(start) = problem.start.filter(|_| bias.is_none()) {
+            if let Some(start) = problem.start.filter(|_| bias.is_none() && ks.start == 0) {
                 for i in 0..rows {
                     let to = c.add(i * c_step);
                     // The slice must not cover uninitialised memory.
@@ -174,8 +224,8 @@ impl<E: Compute, S: Store<E>> Run<'_, E, S> {
             } else if plan.k == 0 {
                 (0..rows).for_each(|i| std::ptr::write_bytes(c.add(i * c_step), 0, columns));
             }
-            for k in (0..plan.k).step_by(DEPTH) {
-                let depth = DEPTH.min(plan.k - k);
+            for k in ks.clone().step_by(plan.depth()) {
+                let depth = plan.depth().min(ks.end - k);
                 let left = self.left_panels(batch, k, depth, row, rows, scratch);
                 let right_scratch = scratch.wrapping_add(plan.left_scratch());
                 let right = self.right_panels(batch, k, depth, column, columns, right_scratch);
@@ -239,7 +289,7 @@ impl<E: Compute, S: Store<E>> Run<'_, E, S> {
                 }
             }
         }
-        if let Some(epilogue) = problem.epilogue {
+        if let Some(epilogue) = problem.epilogue.filter(|_| ks.end == plan.k) {
             epilogue.apply(batch, row..row + rows, column..column + columns);
         }
     }
@@ -316,6 +366,7 @@ impl<E: Compute, S: Store<E>> Run<'_, E, S> {
                 }
                 scratch
             }
+            (Packing::PerBlock, _) => self.right.at(column * depth),
             _ => self.right.at(batch % plan.distinct.1 * plan.right_size() + inside),
         };
         Panels { first, next, step, offsets: std::ptr::null() }

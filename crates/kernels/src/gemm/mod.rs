@@ -1,6 +1,6 @@
 //! Products of matrices: `c = alpha * a * b + start`, then an epilogue on each finished block.
 //!
-//! The contraction is cut every [`DEPTH`] elements, always at the same places, and summed in order, one fused
+//! The contraction is cut into blocks of [`depth`] elements, always at the same places, and summed in order, one fused
 //! multiply-add per element: the bits of a result do not depend on the number of threads, on the block it lies in, or on
 //! the SIMD tier.
 
@@ -38,8 +38,14 @@ pub use slots::Slots;
 pub use taps::{TAPS_ROUND, Taps, TapsFn};
 pub use vector::Real;
 
-/// Length of the contraction between two additions to the result.
-pub const DEPTH: usize = 256;
+/// Most elements of the contraction between two additions to the result.
+const DEPTH: usize = 512;
+
+/// Length of the blocks that a contraction of `k` elements is cut into; the last one may be shorter. A multiple of the
+/// edge of the squares that are packed at a time, where there is more than one block.
+pub fn depth(k: usize) -> usize {
+    k.div_ceil(k.div_ceil(DEPTH).max(1)).next_multiple_of(16).clamp(1, k.max(1))
+}
 
 /// A compute type with inner kernels.
 pub trait Compute: Real {

@@ -4,7 +4,7 @@ use lampyr_base::{Error, ErrorKind, Result};
 
 use super::driver::Shared;
 use super::operand::{Operand, Panel};
-use super::{Compute, DEPTH};
+use super::{Compute, depth};
 use crate::simd::Tier;
 
 /// Matrices packed once for one side of many products.
@@ -52,13 +52,13 @@ impl<E: Compute> PackedMatrix<E> {
             Error::new(kind, format!("no memory for {bytes} bytes of packed weights"))
         })?;
         let to = Shared(data.as_ptr());
-        let blocks = panels.k.div_ceil(DEPTH);
+        let blocks = panels.k.div_ceil(depth(panels.k));
         let across = panels.outer.div_ceil(panels.panel.max(1));
-        let grain = (64 * 1024 / (panels.panel * DEPTH.min(panels.k)).max(1)).max(1);
+        let grain = (64 * 1024 / (panels.panel * depth(panels.k)).max(1)).max(1);
         ThreadPool::global().parallel_ranges(count * blocks * across, grain, |range| {
             for i in range {
                 let (batch, block, panel) = (i / (blocks * across), i / across % blocks, i % across);
-                panels.pack(operand, batch, block * DEPTH, panel * panels.panel, to.at(batch * size));
+                panels.pack(operand, batch, block * depth(panels.k), panel * panels.panel, to.at(batch * size));
             }
         });
         Ok(PackedMatrix { data, size, count, tier })
@@ -94,7 +94,7 @@ impl Panels {
     /// Packs the block of one panel that begins at `k` and `at`; the matrix begins at `to`.
     fn pack<E: Compute>(&self, operand: &dyn Operand<E>, batch: usize, k: usize, at: usize, to: *mut E) {
         let padded = if self.pad { self.outer.next_multiple_of(self.panel) } else { self.outer };
-        let depth = DEPTH.min(self.k - k);
+        let depth = depth(self.k).min(self.k - k);
         let count = self.panel.min(self.outer - at);
         let stride = if self.pad { self.panel } else { count };
         // SAFETY: the ranges lie inside the matrix, and the block has `stride * depth` elements of its own in it.

@@ -1,6 +1,6 @@
 //! How a product is cut into tasks. Everything depends on shapes only, never on the number of threads.
 
-use super::{Compute, DEPTH};
+use super::{Compute, depth};
 use crate::simd::Tier;
 
 /// What is known of an operand before packing.
@@ -25,6 +25,8 @@ pub(super) enum Packing {
     Before,
     /// By each task, block by block.
     PerTask,
+    /// Each block of the contraction whole, before the tasks of that block.
+    PerBlock,
 }
 
 /// A product cut into tasks.
@@ -39,7 +41,7 @@ pub struct Plan {
     /// Rows and columns of the inner kernel.
     pub(super) height: usize,
     pub(super) width: usize,
-    /// Rows and columns of a task.
+    /// Rows and columns of a task at most; tasks of one column differ by a panel.
     pub(super) rows: usize,
     pub(super) columns: usize,
     pub(super) left: Packing,
@@ -52,6 +54,8 @@ pub struct Plan {
     pub(super) grain: usize,
     /// Whether tasks compute into a block of their own first (the result has another type).
     pub(super) narrow: bool,
+    /// Whether all tasks of a block of the contraction come before those of the next block.
+    pub(super) by_block: bool,
 }
 
 /// Elements of the result in a task: with both panels it stays in a second-level cache.
@@ -66,6 +70,8 @@ const TASKS: usize = 32;
 const SHARED: usize = 4 << 20;
 /// Most columns of a result with short rows.
 const SHORT: usize = 256;
+/// Most columns of a task.
+const WIDE: usize = 2048;
 /// Elements that stay in a second-level cache beside panels of the other side.
 const NEAR: usize = 256 * 1024;
 /// Most rows of a task that is wide or as wide as the result.
@@ -75,7 +81,13 @@ const ONCE: usize = 512;
 /// Most rows for which reading the right side in place beats packing it.
 const FEW: usize = 24;
 /// Most elements of a right side of whole panels that is read in place whatever the number of rows.
-const IN_PLACE: usize = 384 * 384;
+const IN_PLACE: usize = 512 * 512;
+/// Panels of rows from which tasks are rows of the result that pack their own part of the left side.
+const MANY: usize = 8;
+/// Most panels of rows of such a task: with a block of the contraction it stays in the second-level cache.
+const PANELS: usize = 10;
+/// Tasks that their number is a multiple of: so many threads have the same work.
+const EVEN: usize = 4;
 
 impl Plan {
     /// Cuts `batch` products of `m x k` and `k x n` matrices. `narrow`: the result is not stored in the compute type, or goes to a sink.
@@ -95,6 +107,34 @@ impl Plan {
         // With few rows the time goes into reading the right side.
         let cost = work.saturating_add(n.saturating_mul(k).saturating_mul(READ));
         let parts = (cost.saturating_mul(batch) / (4 * GRAIN)).clamp(1, TASKS).div_ceil(batch.max(1));
+        let panels = m.div_ceil(height.max(1));
+        let small = n.saturating_mul(k) <= IN_PLACE;
+        let by_rows = left == Ready::No && !scattered && panels >= MANY && n <= WIDE && small;
+        let by_block =
+            left == Ready::No && !scattered && !narrow && !direct && if small { by_rows && !ready.1 } else { m > TALL };
+        if by_block || by_rows && ready.1 {
+            let least = if !small { (panels / 6).min(16).max(panels.div_ceil(PANELS)) } else { parts.min(panels / 2) };
+            let tasks = if least > 1 { least.next_multiple_of(EVEN).min(panels) } else { 1 };
+            let per_task = (cost / tasks.max(1)).max(1);
+            return Plan {
+                m,
+                n,
+                k,
+                batch,
+                distinct: (batch, batch),
+                height,
+                width,
+                rows: panels.div_ceil(tasks) * height,
+                columns: n.next_multiple_of(width),
+                left: Packing::PerTask,
+                right: if ready.1 { Packing::Never } else { Packing::PerBlock },
+                direct,
+                scattered,
+                grain: if by_block { 1 } else { (GRAIN / per_task).max(1) },
+                narrow,
+                by_block,
+            };
+        }
         let by_columns = match ready {
             // Results with short rows are cut into whole ones, which epilogues then pass over without gaps.
             (true, false) => n > SHORT || m < 2 * height || n.saturating_mul(k) > NEAR,
@@ -106,13 +146,13 @@ impl Plan {
         if by_columns {
             // Of equal height, so that the left panels of one block of the contraction stay in the second-level cache.
             rows = m.div_ceil(m.div_ceil(TALL).max(1));
-            columns = (BLOCK / rows.max(1)).clamp(width, 2048);
+            columns = (BLOCK / rows.max(1)).clamp(width, WIDE);
             let down = m.div_ceil(rows.max(1)).max(1);
             columns = columns.min(n.div_ceil(parts.div_ceil(down)).max(2 * width));
             let across = n.div_ceil(columns.max(1)).max(1);
             rows = rows.min(m.div_ceil(parts.div_ceil(across)).max(4 * height));
         } else {
-            columns = n.min(2048);
+            columns = n.min(WIDE);
             rows = (BLOCK / columns.max(1)).clamp(height, 40 * height);
             // A right side in the second-level cache is read again for every panel of rows.
             let least = if n.saturating_mul(k) <= NEAR { height } else { 4 * height };
@@ -147,6 +187,7 @@ impl Plan {
             scattered,
             grain: (GRAIN / per_task).max(1),
             narrow,
+            by_block: false,
         }
     }
 
@@ -184,8 +225,16 @@ impl Plan {
         self.n.next_multiple_of(self.width) * self.k
     }
 
-    fn depth(&self) -> usize {
-        self.k.min(DEPTH)
+    /// First row and number of rows of task `i` from the top.
+    pub(super) fn span(&self, i: usize) -> (usize, usize) {
+        let (panels, down) = (self.m.div_ceil(self.height), self.down());
+        let first = |i: usize| (i * panels / down * self.height).min(self.m);
+        (first(i), first(i + 1) - first(i))
+    }
+
+    /// Length of the blocks of the contraction; the last one may be shorter.
+    pub(super) fn depth(&self) -> usize {
+        depth(self.k)
     }
 
     pub(super) fn left_scratch(&self) -> usize {
@@ -210,7 +259,11 @@ impl Plan {
     }
 
     pub(super) fn shared_right(&self) -> usize {
-        if self.right == Packing::Before { (self.right_size() * self.distinct.1).next_multiple_of(16) } else { 0 }
+        match self.right {
+            Packing::Before => (self.right_size() * self.distinct.1).next_multiple_of(16),
+            Packing::PerBlock => (self.n.next_multiple_of(self.width) * self.depth()).next_multiple_of(16),
+            _ => 0,
+        }
     }
 
     /// Elements of the compute type that [`super::run`] needs as workspace with this many threads.
