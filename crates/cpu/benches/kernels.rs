@@ -10,7 +10,7 @@ use lampyr_base::{DType, Dim, Layout, Result, pool};
 use lampyr_cpu::gemm::{Compute, Tile};
 use lampyr_cpu::simd::Tier;
 use lampyr_ir::{HostTensor, Op};
-use lampyr_ops::build::{Conv, Matmul, MaxPool, Softmax};
+use lampyr_ops::build::{Conv, Matmul, MaxPool, ScaledDotProductAttention, Softmax};
 
 /// One call of one op.
 struct Shape {
@@ -69,6 +69,21 @@ fn matmul(name: &str, batch: usize, [m, k, n]: [usize; 3], constant: bool, trans
         transposed,
         output: with(m, n),
         flops: 2.0 * (batch * m * n * k) as f64,
+    }
+}
+
+/// Eight heads of 64 with as many queries as keys; half the products of a causal one are counted.
+fn attention(length: usize, is_causal: bool) -> Shape {
+    let sizes = vec![1, 8, length, 64];
+    Shape {
+        name: format!("attention {length}{}", if is_causal { " causal" } else { "" }),
+        node: format!(r#"{{"op":"Attention","is_causal":{}}}"#, i32::from(is_causal)),
+        op: Box::new(ScaledDotProductAttention { scale: None, is_causal, causal_offset: Dim::Known(0), softcap: 0.0 }),
+        inputs: vec![sizes.clone(); 3],
+        constant: vec![false; 3],
+        transposed: false,
+        output: sizes,
+        flops: (4 * 8 * 64 * length * length) as f64 / if is_causal { 2.0 } else { 1.0 },
     }
 }
 
@@ -144,6 +159,9 @@ fn shapes() -> Vec<Shape> {
         all.push(matmul(&format!("mm {m}x{k}x{n}"), 1, [m, k, n], false, false));
         all.push(matmul(&format!("mm {m}x{k}x{n} packed"), 1, [m, k, n], true, false));
         all.push(matmul(&format!("mm {m}x{k}x{n} transposed"), 1, [m, k, n], false, true));
+    }
+    for length in [128, 512, 1024, 2048, 4096] {
+        all.extend([false, true].map(|causal| attention(length, causal)));
     }
     all.push(Shape {
         name: "softmax 1536x128".into(),

@@ -14,6 +14,8 @@ use super::attention_row::Row;
 use super::contraction::{address, floats, workspace};
 use crate::gemm::{Batch, Compute, Kernels, Operand, Panel, Slots, Store, Strided, Tile};
 use crate::simd::lane::Lane;
+use crate::simd::softmax_block::{COLUMNS, SoftmaxBlock, softmax_block};
+use crate::simd::transpose::{EDGE, transpose};
 use crate::simd::{Job, Level, Tier, run};
 
 /// Scaled dot-product attention.
@@ -35,6 +37,20 @@ pub(super) trait Real: Compute + Lane {
     /// weight of the largest score is one.
     const LEAST: Self;
     fn of(x: f64) -> Self;
+    /// A step of the running softmax, where the tier has a function for it; whether it has.
+    ///
+    /// # Safety
+    /// The block has as many rows as are given with it.
+    unsafe fn softmax(
+        _tier: Tier,
+        _block: (*mut Self, usize),
+        _columns: usize,
+        _most: &mut [Self; QUERIES],
+        _totals: &mut [Self; QUERIES],
+        _decay: &mut [Self; QUERIES],
+    ) -> bool {
+        false
+    }
 }
 
 impl Real for f32 {
@@ -43,6 +59,21 @@ impl Real for f32 {
     #[inline(always)]
     fn of(x: f64) -> f32 {
         x as f32
+    }
+    #[inline]
+    unsafe fn softmax(
+        tier: Tier,
+        (scores, rows): (*mut f32, usize),
+        columns: usize,
+        most: &mut [f32; QUERIES],
+        totals: &mut [f32; QUERIES],
+        decay: &mut [f32; QUERIES],
+    ) -> bool {
+        let Some(step) = softmax_block(tier) else { return false };
+        let (most, totals, decay) = (most.as_mut_ptr(), totals.as_mut_ptr(), decay.as_mut_ptr());
+        // SAFETY: the caller's promise; columns are a multiple of `COLUMNS` and at most `QUERIES`.
+        unsafe { step(&SoftmaxBlock { scores, step: QUERIES, rows, columns, most, totals, decay }) };
+        true
     }
 }
 
@@ -296,6 +327,47 @@ impl<E: Real, S: Store<E>> Block<'_, '_, E, S> {
     }
 }
 
+/// What [`SoftmaxBlock`] says, for all tiers.
+///
+/// # Safety
+/// The block has as many rows as are given with it.
+#[inline(always)]
+unsafe fn generic_softmax<E: Real, L: Level>(
+    (scores, count): (*mut E, usize),
+    columns: usize,
+    most: &mut [E; QUERIES],
+    totals: &mut [E; QUERIES],
+    decay: &mut [E; QUERIES],
+) {
+    let mut next = *most;
+    for j in 0..count {
+        // SAFETY: the caller's promise.
+        let scores = unsafe { row(scores, j, columns) };
+        for (m, &s) in next[..columns].iter_mut().zip(scores.iter()) {
+            *m = Lane::max(*m, s);
+        }
+    }
+    // Without any key so far the maximum is minus infinity, which must not be taken off itself.
+    let mut shift = next;
+    shift.iter_mut().for_each(|m| *m = if *m == E::LOWEST { E::ZERO } else { *m });
+    let mut block = [E::ZERO; QUERIES];
+    for j in 0..count {
+        // SAFETY: as above.
+        let scores = unsafe { row(scores, j, columns) };
+        for ((s, &m), b) in scores.iter_mut().zip(&shift).zip(&mut block) {
+            *s = weight::<E, L>(Lane::sub(*s, m));
+            *b = *b + *s;
+        }
+    }
+    for ((d, &m), &s) in decay[..columns].iter_mut().zip(&*most).zip(&shift) {
+        *d = weight::<E, L>(Lane::sub(m, s));
+    }
+    for ((t, &d), &b) in totals.iter_mut().zip(&*decay).zip(&block) {
+        *t = *t * d + b;
+    }
+    *most = next;
+}
+
 /// A score with a bias; minus infinity wins over everything.
 #[inline(always)]
 pub(super) fn biased<E: Real>(score: E, bias: E) -> E {
@@ -312,7 +384,7 @@ impl<E: Real, S: Store<E>> Job for Block<'_, '_, E, S> {
         let (height, width) = (call.kernels.height(), call.kernels.width);
         let own = self.head / group;
         let rows = QUERIES.min(queries - self.first);
-        let columns = rows.next_multiple_of(width);
+        let (tier, columns) = (Tier::current(), rows.next_multiple_of(width.max(COLUMNS)));
         let panels = self.scratch;
         let scores = panels.wrapping_add(QUERIES * inner);
         let sums = scores.wrapping_add(QUERIES * KEYS);
@@ -360,28 +432,10 @@ impl<E: Real, S: Store<E>> Job for Block<'_, '_, E, S> {
                     }
                 }
                 self.adjust::<L>(scores, first, count, rows);
-                let mut next = most;
-                for j in 0..count {
-                    for (m, &s) in next[..columns].iter_mut().zip(row(scores, j, columns).iter()) {
-                        *m = Lane::max(*m, s);
-                    }
-                }
-                // Without any key so far the maximum is minus infinity, which must not be taken off itself.
-                let mut shift = next;
-                shift.iter_mut().for_each(|m| *m = if *m == E::LOWEST { E::ZERO } else { *m });
-                let mut block = [E::ZERO; QUERIES];
-                for j in 0..count {
-                    for ((s, &m), b) in row(scores, j, columns).iter_mut().zip(&shift).zip(&mut block) {
-                        *s = weight::<E, L>(Lane::sub(*s, m));
-                        *b = *b + *s;
-                    }
-                }
                 let mut decay = [E::ZERO; QUERIES];
-                for ((d, &m), &s) in decay[..columns].iter_mut().zip(&most).zip(&shift) {
-                    *d = weight::<E, L>(Lane::sub(m, s));
-                }
-                for ((t, &d), &b) in totals.iter_mut().zip(&decay).zip(&block) {
-                    *t = *t * d + b;
+                if !E::softmax(tier, (scores, count), columns, &mut most, &mut totals, &mut decay) {
+                    let block = (scores, count);
+                    generic_softmax::<E, L>(block, columns, &mut most, &mut totals, &mut decay);
                 }
                 if first > 0 {
                     for c in 0..outer {
@@ -390,7 +444,6 @@ impl<E: Real, S: Store<E>> Job for Block<'_, '_, E, S> {
                         }
                     }
                 }
-                most = next;
                 tile.depth = count;
                 tile.b_step = QUERIES as isize;
                 tile.alpha = E::ONE;
@@ -406,11 +459,29 @@ impl<E: Real, S: Store<E>> Job for Block<'_, '_, E, S> {
                 }
             }
             let to = call.to.add((self.head * queries + self.first) * outer);
-            for i in 0..rows {
-                let none = most[i] == E::LOWEST;
-                let factor = if none { E::ZERO } else { Lane::div(E::ONE, totals[i]) };
+            // Zero for queries that see no key, whose sums may be NaN.
+            let mut factors = [E::ZERO; QUERIES];
+            for ((f, &m), &t) in factors.iter_mut().zip(&most).zip(&totals) {
+                *f = if m == E::LOWEST { E::ZERO } else { Lane::div(E::ONE, t) };
+            }
+            let exchange = transpose(tier).filter(|_| S::SAME && size_of::<E>() == 4);
+            let squares = exchange.map_or(0, |_| rows / EDGE * EDGE);
+            if let Some(exchange) = exchange {
                 for c in 0..outer {
-                    let y = if none { E::ZERO } else { *sums.add(c * QUERIES + i) * factor };
+                    for (s, &f) in row(sums, c, squares).iter_mut().zip(&factors) {
+                        *s = if f == E::ZERO { E::ZERO } else { *s * f };
+                    }
+                }
+                for i in (0..squares).step_by(EDGE) {
+                    for c in (0..outer).step_by(EDGE) {
+                        let (from, to) = (sums.add(c * QUERIES + i), to.add(i * outer + c));
+                        exchange(from.cast(), QUERIES as isize, EDGE.min(outer - c), to.cast(), outer as isize);
+                    }
+                }
+            }
+            for i in squares..rows {
+                for c in 0..outer {
+                    let y = if factors[i] == E::ZERO { E::ZERO } else { *sums.add(c * QUERIES + i) * factors[i] };
                     to.add(i * outer + c).write(S::put(y));
                 }
             }

@@ -2,6 +2,7 @@
 
 pub mod level;
 pub mod math;
+pub mod softmax_block;
 pub mod softmax_row;
 pub mod transpose;
 

@@ -18,7 +18,7 @@ pub fn softmax_row(tier: Tier) -> Option<SoftmaxRow> {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
+pub(super) mod x86 {
     use std::arch::x86_64::*;
 
     /// Elements of a register.
@@ -29,7 +29,7 @@ mod x86 {
     /// The polynomial of [`crate::simd::math::exp`]; NaN stays NaN.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn exp(x: __m512) -> __m512 {
+    pub fn exp(x: __m512) -> __m512 {
         let x = _mm512_max_ps(_mm512_set1_ps(-104.0), x);
         let n = _mm512_roundscale_ps::<0x08>(_mm512_mul_ps(x, _mm512_set1_ps(std::f32::consts::LOG2_E)));
         let r = _mm512_fmadd_ps(n, _mm512_set1_ps(-6.931_457_5e-1), x);
