@@ -1,6 +1,7 @@
 //! Tensors that compute at once, the tape that differentiates them, and sessions that run compiled graphs.
 
 pub mod batch;
+mod destination;
 mod determinism;
 mod eager;
 mod inplace;
@@ -17,6 +18,7 @@ mod tensor;
 pub mod trace;
 mod update;
 
+pub use destination::into_memory;
 pub use determinism::{Deterministic, deterministic, set_deterministic};
 pub use eager::{Cut, EagerBuilder, Sequence, Value, apply, apply_one};
 pub use methods::{Operand, Pick};

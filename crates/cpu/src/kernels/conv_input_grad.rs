@@ -1,10 +1,11 @@
-use lampyr_backend::{Accepts, ArgInfo, Kernel, Launch};
-use lampyr_base::{Dim, Error, Layout, Result};
+use lampyr_backend::{Accepts, Arg, ArgInfo, Kernel, Launch};
+use lampyr_base::{DType, Dim, Error, Layout, Result, Shape};
 use lampyr_ir::Op;
-use lampyr_ops::build::ConvInputGrad;
+use lampyr_ops::build::{Conv, ConvInputGrad};
 use lampyr_ops::common::sizes;
 
 use super::contraction::{Packs, Product, Sizes, address, floats, multiply, product_bytes, workspace};
+use super::conv::ConvKernel;
 use super::frames::{Frame, Framed};
 use super::image::{Axis, Image, Remainder, Window};
 use super::operand::Shared;
@@ -149,6 +150,59 @@ impl<E: Compute, S: Store<E>> Sink<E> for Spread<'_, S> {
     }
 }
 
+/// The convolution of the gradient with mirrored weights that gives the same, where windows make single steps and its
+/// pads are not negative.
+fn mirrored(op: &ConvInputGrad, w: &[usize], dtype: DType) -> Option<Conv> {
+    let taps: usize = w[2..].iter().product();
+    if dtype != DType::F32 || taps == 0 || op.strides.iter().any(|&s| s != 1) {
+        return None;
+    }
+    let (pads, axes) = (sizes(&op.pads).ok()?, w.len() - 2);
+    let pad = |i: usize| {
+        let reach = op.dilations[i % axes] as isize * (w[2 + i % axes] as isize - 1);
+        usize::try_from(reach - pads[i] as isize).ok().map(Dim::from)
+    };
+    let pads = (0..2 * axes).map(pad).collect::<Option<_>>()?;
+    let (strides, dilations) = (op.strides.clone(), op.dilations.clone());
+    Some(Conv { strides, pads, dilations, group: op.group.max(1), channels_last: false })
+}
+
+/// Mirrored weights: channels of the result, then those of the gradient.
+fn turned(w: &[usize], groups: usize) -> Layout {
+    let mut shape = Shape::from_slice(w);
+    (shape[0], shape[1]) = (w[1] * groups, w[0] / groups);
+    Layout::contiguous(&shape)
+}
+
+fn turned_bytes(turned: &Layout, dtype: DType) -> usize {
+    (turned.len() * dtype.size()).next_multiple_of(64)
+}
+
+fn run_mirrored(conv: &Conv, launch: &Launch) -> Result<()> {
+    let w = &launch.inputs[1];
+    let small = || Error::internal("the workspace of a convolution is too small");
+    let scratch = launch.workspace.ok_or_else(small)?;
+    let groups = conv.group as usize;
+    let layout = turned(w.shape(), groups);
+    let used = turned_bytes(&layout, w.dtype);
+    let rest = (scratch.layout.len() * scratch.dtype.size()).checked_sub(used).ok_or_else(small)?;
+    let (of_gradient, of_result) = (layout.shape[1], layout.shape[0] / groups);
+    let taps: usize = layout.shape[2..].iter().product();
+    let (from, to) = (address::<f32>(w)?.cast_const(), address::<f32>(&scratch)?);
+    for at in 0..layout.len() / taps {
+        let (group, c, m) = (at / of_gradient / of_result, at / of_gradient % of_result, at % of_gradient);
+        let seen = ((group * of_gradient + m) * of_result + c) * taps;
+        // SAFETY: both hold `taps` elements for each pair of channels; the workspace has room for the weights.
+        (0..taps).for_each(|t| unsafe { *to.add(at * taps + t) = *from.add(seen + taps - 1 - t) });
+    }
+    let base = scratch.base + scratch.layout.offset * scratch.dtype.size();
+    let weights = Arg { base, dtype: w.dtype, layout: &layout, ..scratch };
+    let left = Layout::contiguous(&[rest]);
+    let inputs = [launch.inputs[0], weights];
+    let workspace = Some(Arg { base: base + used, dtype: DType::U8, layout: &left, ..scratch });
+    ConvKernel.launch(&Launch { op: conv, inputs: &inputs, workspace, packed: &[], ..*launch })
+}
+
 pub(super) struct ConvInputGradKernel;
 
 fn of(op: &dyn Op) -> Option<&ConvInputGrad> {
@@ -172,6 +226,11 @@ impl Kernel for ConvInputGradKernel {
     }
 
     fn workspace(&self, op: &dyn Op, inputs: &[ArgInfo], outputs: &[ArgInfo]) -> usize {
+        if let Some(conv) = of(op).and_then(|op| mirrored(op, inputs[1].shape(), inputs[0].dtype)) {
+            let turned = turned(inputs[1].shape(), conv.group as usize);
+            let infos = [inputs[0], ArgInfo::new(inputs[1].dtype, &turned)];
+            return turned_bytes(&turned, inputs[1].dtype) + ConvKernel.workspace(&conv, &infos, outputs);
+        }
         let geometry = |op| Geometry::new(op, inputs[0].layout, inputs[1].shape(), outputs[0].shape()).ok();
         let Some(g) = of(op).and_then(geometry) else { return 0 };
         floats!(inputs[0].dtype, E, S => {
@@ -185,6 +244,9 @@ impl Kernel for ConvInputGradKernel {
     fn launch(&self, launch: &Launch) -> Result<()> {
         let op: &ConvInputGrad = launch.op()?;
         let (x, w, out) = (&launch.inputs[0], &launch.inputs[1], launch.output(0)?);
+        if let Some(conv) = mirrored(op, w.shape(), x.dtype) {
+            return run_mirrored(&conv, launch);
+        }
         let g = Geometry::new(op, x.layout, w.shape(), out.shape())?;
         let one = [Axis::ONE; 3];
         floats!(x.dtype, E, S => {

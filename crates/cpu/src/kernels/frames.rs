@@ -156,6 +156,16 @@ impl<E: Compute> Framed<E> {
         self.data.wrapping_offset(self.batch.offset(batch))
     }
 
+    /// Elements of a frame.
+    pub fn plane(&self) -> usize {
+        self.plane
+    }
+
+    /// Elements from a row of positions to the next one.
+    pub fn pitch(&self) -> usize {
+        self.steps[1].unsigned_abs()
+    }
+
     /// Number of taps.
     pub fn tap_count(&self) -> usize {
         self.taps.iter().product()

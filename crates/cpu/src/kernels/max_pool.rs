@@ -6,7 +6,7 @@ use lampyr_ops::build::MaxPool;
 use lampyr_ops::common::sizes;
 
 use super::contraction::address;
-use super::image::{Image, Window};
+use super::image::{Axis, Image, Window};
 use super::number::Number;
 use super::operand::Shared;
 use crate::gemm::Batch;
@@ -58,7 +58,14 @@ impl Kernel for MaxPoolKernel {
                     let values = values.map(|p| p.at(0).cast::<T>().wrapping_add(i * positions));
                     let indices = indices.map(|p| p.at(0).cast::<i64>().wrapping_add(i * positions));
                     match (values, indices) {
-                        (values, Some(indices)) => run(tier, Windows { image: &image, source, values, indices }),
+                        (values, Some(indices)) if plane <= i32::MAX as usize => {
+                            let place = std::marker::PhantomData::<i32>;
+                            run(tier, Windows { image: &image, source, values, indices, place });
+                        }
+                        (values, Some(indices)) => {
+                            let place = std::marker::PhantomData::<i64>;
+                            run(tier, Windows { image: &image, source, values, indices, place });
+                        }
                         (Some(to), None) if reach <= REACH => run(tier, Rows { image: &image, source, to, reach }),
                         // SAFETY: operands have the shapes inferred; each plane of the results belongs to one chunk.
                         (Some(to), None) => unsafe { pool_plane(tier, &image, source, to) },
@@ -166,46 +173,112 @@ impl<T: Number> Job for Stretch<T> {
     }
 }
 
-/// A plane of indices, and of values where they are wanted: window by window, without branches on elements.
-struct Windows<'a, T> {
+/// Results of one row that are made at once.
+const CHUNK: usize = 64;
+
+/// Where a largest element was seen.
+trait Place: Copy + Send + Sync + 'static {
+    const NONE: Self;
+    fn of(at: isize) -> Self;
+    fn is_none(self) -> bool;
+    fn index(self) -> i64;
+}
+
+macro_rules! places {
+    ($($t:ty)*) => { $(
+        impl Place for $t {
+            const NONE: $t = -1;
+            #[inline(always)]
+            fn of(at: isize) -> $t {
+                at as $t
+            }
+            #[inline(always)]
+            fn is_none(self) -> bool {
+                self < 0
+            }
+            #[inline(always)]
+            fn index(self) -> i64 {
+                self.max(0) as i64
+            }
+        }
+    )* };
+}
+places! { i32 i64 }
+
+/// A plane of indices, and of values where they are wanted: tap by tap over a stretch of a row of results, without
+/// branches on elements.
+struct Windows<'a, T, P> {
     image: &'a Image<T>,
     source: *const T,
     values: Option<*mut T>,
     indices: *mut i64,
+    place: std::marker::PhantomData<P>,
 }
 
-impl<T: Number> Job for Windows<'_, T> {
+/// The results that see tap `tap` of an axis, among `count` from `from` on.
+#[inline(always)]
+fn seen(axis: &Axis, tap: usize, from: usize, count: usize) -> std::ops::Range<usize> {
+    let (shift, step) = (tap as isize * axis.tap_step + axis.shift, axis.step.max(1));
+    let up = |n: isize| if n <= 0 { 0 } else { ((n - 1) / step + 1) as usize };
+    let end = up(axis.source as isize - shift).clamp(from, from + count);
+    up(-shift).clamp(from, end)..end
+}
+
+impl<T: Number, P: Place> Windows<'_, T, P> {
+    /// # Safety
+    /// Element `at + i * step` of the plane exists for every `i`.
+    #[inline(always)]
+    unsafe fn merge(&self, at: isize, step: isize, best: &mut [T], index: &mut [P]) {
+        let from = self.source.wrapping_offset(at);
+        for (i, (best, index)) in best.iter_mut().zip(index).enumerate() {
+            // SAFETY: the caller's promise.
+            let v = unsafe { *from.offset(i as isize * step) };
+            let beats = index.is_none() | v.above(*best) | (v.is_nan() & !best.is_nan());
+            *best = if beats { v } else { *best };
+            *index = if beats { P::of(at + i as isize * step) } else { *index };
+        }
+    }
+}
+
+impl<T: Number, P: Place> Job for Windows<'_, T, P> {
     type Output = ();
     #[inline(always)]
     fn run<L: Level>(self) {
         let [depth, height, width] = &self.image.axes;
-        for i in 0..depth.positions * height.positions {
-            let (z, y) = (i / height.positions, i % height.positions);
-            for x in 0..width.positions {
-                let (mut best, mut index) = (T::LOWEST, -1isize);
-                for tap in 0..depth.taps * height.taps {
-                    let (Some(sz), Some(sy)) = (depth.at(z, tap / height.taps), height.at(y, tap % height.taps)) else {
-                        continue;
-                    };
-                    let row = sz * depth.source_step + sy * height.source_step;
-                    for t in 0..width.taps {
-                        let Some(column) = width.at(x, t) else { continue };
-                        let here = row + column;
-                        // SAFETY: the row and the column lie inside the plane, whose rows have no gaps.
-                        let v = unsafe { *self.source.offset(here) };
-                        let beats = (index < 0) | v.above(best) | (v.is_nan() & !best.is_nan());
-                        best = if beats { v } else { best };
-                        index = if beats { here } else { index };
+        let chunks = width.positions.div_ceil(CHUNK);
+        for i in 0..depth.positions * height.positions * chunks {
+            let (row, x) = (i / chunks, i % chunks * CHUNK);
+            let (z, y) = (row / height.positions, row % height.positions);
+            let count = CHUNK.min(width.positions - x);
+            let (mut best, mut index) = ([T::LOWEST; CHUNK], [P::NONE; CHUNK]);
+            for tap in 0..depth.taps * height.taps {
+                let (Some(sz), Some(sy)) = (depth.at(z, tap / height.taps), height.at(y, tap % height.taps)) else {
+                    continue;
+                };
+                let line = sz * depth.source_step + sy * height.source_step;
+                for t in 0..width.taps {
+                    let range = seen(width, t, x, count);
+                    let at = line + range.start as isize * width.step + t as isize * width.tap_step + width.shift;
+                    let here = range.start - x..range.end - x;
+                    let (best, index) = (&mut best[here.clone()], &mut index[here]);
+                    // SAFETY: these results see elements inside the plane, whose rows have no gaps.
+                    unsafe {
+                        match width.step {
+                            1 => self.merge(at, 1, best, index),
+                            2 => self.merge(at, 2, best, index),
+                            step => self.merge(at, step, best, index),
+                        }
                     }
                 }
-                let at = i * width.positions + x;
-                // SAFETY: results have one element per position.
-                unsafe {
-                    if let Some(values) = self.values {
-                        values.add(at).write(best);
-                    }
-                    self.indices.add(at).write(index.max(0) as i64);
+            }
+            let at = row * width.positions + x;
+            // SAFETY: results have one element per position.
+            unsafe {
+                if let Some(values) = self.values {
+                    std::ptr::copy_nonoverlapping(best.as_ptr(), values.add(at), count);
                 }
+                let to = std::slice::from_raw_parts_mut(self.indices.add(at), count);
+                to.iter_mut().zip(index).for_each(|(to, index)| *to = index.index());
             }
         }
     }

@@ -10,6 +10,7 @@ mod packed;
 mod plan;
 mod rows;
 mod tiles;
+pub mod weight_grad;
 mod winograd;
 
 pub use driver::{After, Call, run};

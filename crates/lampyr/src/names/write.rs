@@ -1,7 +1,7 @@
 //! Running a form: in place, into `out`, or plainly.
 
 use lampyr_base::{Error, Result, TypeKind};
-use lampyr_runtime::{Tensor, is_grad_enabled};
+use lampyr_runtime::{Tensor, into_memory, is_grad_enabled};
 use smallvec::SmallVec;
 
 use super::call::Call;
@@ -92,7 +92,13 @@ fn into(form: &Form, call: &Call, outs: &[&Tensor]) -> Result<Output> {
             .with_op(name)
             .with_help("leave `out` away, or call it in no_grad()"));
     }
-    let made: SmallVec<[Tensor; 2]> = match (form.entry.run)(call).map_err(|e| e.with_op(name))? {
+    let run = || (form.entry.run)(call).map_err(|e| e.with_op(name));
+    let made = match outs {
+        // The destination is among the tensors.
+        [out] if call.each_tensor().filter(|t| t.shares_memory(out)).count() == 1 => into_memory(out, run),
+        _ => run(),
+    };
+    let made: SmallVec<[Tensor; 2]> = match made? {
         Output::Tensor(t) => SmallVec::from_iter([t]),
         Output::Tensors(all) => all,
         _ => return Err(Error::internal("a function without tensors has an `out`").with_op(name)),
@@ -107,6 +113,11 @@ fn into(form: &Form, call: &Call, outs: &[&Tensor]) -> Result<Output> {
     }
     let mut written = Vec::with_capacity(outs.len());
     for (made, out) in made.iter().zip(outs) {
+        if made.is_over(out) {
+            out.note_written();
+            written.push(((*out).clone(), (*out).clone()));
+            continue;
+        }
         let fits = made.shape() == out.shape();
         let target = if fits { (*out).clone() } else { out.resized(made.shape()).map_err(|e| e.with_op(name))? };
         target.assign_(&made.to_dtype(out.dtype())?).map_err(|e| e.with_op(name))?;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use lampyr_backend::{Arg, ArgInfo, Launch, Reason};
+use lampyr_backend::{Arg, ArgInfo, Direct, Launch, Reason};
 use lampyr_base::{DType, Device, Layout, Result, broadcast_shapes};
 use lampyr_ir::{Class, Op};
 use lampyr_ops::registry;
 use smallvec::SmallVec;
 
 use super::fallback;
+use crate::destination;
 use crate::reuse::{self, Fresh};
 use crate::storage::Storage;
 use crate::tensor::Tensor;
@@ -66,19 +67,22 @@ pub(super) fn direct(op: &dyn Op, inputs: &[&Tensor]) -> Result<Option<Tensor>> 
     let mut layout = widest.layout().clone();
     layout.offset = 0;
     let Some(bytes) = bytes(function.output(), &layout) else { return Ok(None) };
+    if let Some(made) = destination::take(&layout, function.output()) {
+        return Ok(run(function, inputs, &made.arg()).then_some(made));
+    }
     let fresh = Fresh::new(backend, bytes)?;
-    let done = {
-        let to = Arg::new(fresh.memory(), 0, function.output(), &layout);
-        match inputs {
-            [a] => function.run(&[a.arg()], &to),
-            [a, b] => function.run(&[a.arg(), b.arg()], &to),
-            [a, b, c] => function.run(&[a.arg(), b.arg(), c.arg()], &to),
-            _ => false,
-        }
-    };
+    let done = run(function, inputs, &Arg::new(fresh.memory(), 0, function.output(), &layout));
     Ok(done.then(|| fresh.tensor(layout, function.output())))
 }
 
+fn run(function: &dyn Direct, inputs: &[&Tensor], to: &Arg) -> bool {
+    match inputs {
+        [a] => function.run(&[a.arg()], to),
+        [a, b] => function.run(&[a.arg(), b.arg()], to),
+        [a, b, c] => function.run(&[a.arg(), b.arg(), c.arg()], to),
+        _ => false,
+    }
+}
 /// The result of an elementwise op whose inputs have one dtype that the op takes, when the device has a kernel for it;
 /// `None` sends the call the long way, which also makes the error messages.
 pub(super) fn elementwise(op: &dyn Op, inputs: &[&Tensor]) -> Result<Option<Tensor>> {
@@ -107,16 +111,19 @@ pub(super) fn elementwise(op: &dyn Op, inputs: &[&Tensor]) -> Result<Option<Tens
         return Ok(None);
     };
     let Some(bytes) = bytes(out_dtype, &layout) else { return Ok(None) };
-    let memory = backend.allocate(bytes)?;
+    let made = match destination::take(&layout, out_dtype) {
+        Some(made) if made.device() == backend.device() => made,
+        _ => Tensor::over(Arc::new(Storage::new(backend.allocate(bytes)?, 0)), layout.clone(), out_dtype),
+    };
     let start = if trace::enabled() { trace::now() } else { 0 };
     {
         let args: SmallVec<[Arg; 4]> = inputs.iter().map(|t| t.arg()).collect();
-        let outputs = [Some(Arg::new(&memory, 0, out_dtype, &layout))];
+        let outputs = [Some(made.arg())];
         let launch = Launch { op, inputs: &args, outputs: &outputs, workspace: None, packed: &[], backend: &*backend };
         backend.enqueue(kernel, &launch)?;
     }
     fallback::note(op, kernel.name(), backend.device(), Reason::Kernel.code(), start, inputs);
-    Ok(Some(Tensor::over(Arc::new(Storage::new(memory, 0)), layout, out_dtype)))
+    Ok(Some(made))
 }
 
 /// Type of the output for equal inputs. Where an op has no attributes the answer is remembered: making a scalar
