@@ -107,11 +107,15 @@ impl Geometry {
                 unsafe { run(&d) };
             }
         });
-        // SAFETY: the caller's promise; all partial sums were written.
-        unsafe {
-            let partial = std::slice::from_raw_parts(partial, self.partial());
-            finish(partial, std::slice::from_raw_parts_mut(to, self.sums()));
-        }
+        let (to, stretches) = (Shared(to.cast()), self.images.div_ceil(stretch));
+        ThreadPool::global().parallel_ranges(self.sums(), 256, |range| {
+            // SAFETY: the caller's promise; all partial sums were written, and each weight belongs to one chunk.
+            unsafe {
+                let to = to.at(0).cast::<f32>().add(range.start);
+                let partial = partials.at(0).cast::<f32>().add(range.start * LANES);
+                finish(partial, (stretches, sums), std::slice::from_raw_parts_mut(to, range.len()));
+            }
+        });
     }
 
     fn sizes(&self) -> Sizes {

@@ -1,17 +1,19 @@
 //! All elementwise ops, fused chains included, by the tile interpreter.
 
+use std::sync::OnceLock;
+
 use lampyr_backend::{Accepts, Arg, ArgInfo, Dense, Direct, Kernel, Launch};
 use lampyr_base::pool::ThreadPool;
 use lampyr_base::{DType, Error, Layout, Result};
 use lampyr_ir::scalar::{Instr, ScalarExpr};
 use lampyr_ir::{Class, Listed, Op};
-use lampyr_ops::build::ElementwiseChain;
+use lampyr_ops::build::{ElementwiseChain, Gelu};
 use smallvec::SmallVec;
 
 use super::operand::{Shared, start};
 use crate::simd::Tier;
 use crate::simd::prim::{Prim, Prims, is_native};
-use crate::tile::{Form, Program, Tensor, compiled, execute, grain};
+use crate::tile::{Form, Program, Tensor, compiled, execute, grain, work};
 
 /// Any op of class [`Class::Elementwise`] whose inputs broadcast to the shape of its outputs.
 pub(crate) struct ElementwiseKernel;
@@ -54,7 +56,7 @@ impl Kernel for ElementwiseKernel {
         let expr = launch.op.scalar(&dtypes).ok_or_else(|| Error::internal("an elementwise op without expression"))?;
         if let [Some(output)] = launch.outputs
             && let Some(prim) = primitive(&expr, Prims::of(tier))
-            && single(prim, launch.inputs, output).is_some()
+            && single((prim, work(&expr)), launch.inputs, output).is_some()
         {
             return Ok(());
         }
@@ -101,7 +103,7 @@ impl Direct for Plain {
             return false;
         }
         if let Some(prim) = self.prim
-            && single(prim, inputs, output).is_some()
+            && single((prim, self.program.weight), inputs, output).is_some()
         {
             return true;
         }
@@ -214,6 +216,11 @@ pub(super) fn tensor<'a>(arg: &Arg, form: Form<'a>) -> Result<Tensor<'a>> {
 
 /// The primitive of an expression that is one function of all its inputs in order.
 fn primitive(expr: &ScalarExpr, prims: &Prims) -> Option<Prim> {
+    static GELU: OnceLock<Option<ScalarExpr>> = OnceLock::new();
+    let gelu = GELU.get_or_init(|| Gelu { approximate: "none".to_string() }.scalar(&[DType::F32]));
+    if gelu.as_ref().is_some_and(|gelu| gelu.steps.len() == expr.steps.len() && gelu == expr) {
+        return Some(prims.gelu());
+    }
     let [(result, dtype)] = expr.outputs[..] else { return None };
     let (last, loads) = expr.steps.split_last()?;
     let plain = result as usize == loads.len()
@@ -241,9 +248,10 @@ fn dense(a: &Arg, n: usize) -> Option<*mut u8> {
     (inside && ptr as usize & (a.dtype.size() - 1) == 0 && a.layout.is_contiguous()).then_some(ptr)
 }
 
-/// Runs one primitive on dense operands without interpretation; `None` when this call is not of that kind.
+/// Runs one primitive, of so much work per element, on dense operands without interpretation; `None` when this call is
+/// not of that kind.
 #[inline]
-fn single(prim: Prim, inputs: &[Arg], output: &Arg) -> Option<()> {
+fn single((prim, weight): (Prim, usize), inputs: &[Arg], output: &Arg) -> Option<()> {
     let n = output.layout.len();
     let to = dense(output, n)?;
     let size = output.dtype.size();
@@ -269,7 +277,7 @@ fn single(prim: Prim, inputs: &[Arg], output: &Arg) -> Option<()> {
         // output.
         unsafe { prim(to.at((first * size) as isize), a, b, c, count) };
     };
-    let grain = grain(1);
+    let grain = grain(weight);
     if n <= grain {
         run(0, n);
     } else {

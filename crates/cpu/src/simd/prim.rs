@@ -111,6 +111,18 @@ one!(Sqrt<T: Float>, T, T, L, T::sqrt);
 one!(Tanh<T: Float>, T, T, L, T::tanh::<L>);
 one!(Erf<T: Float>, T, T, L, T::erf::<L>);
 one!(Sigmoid<T: Float>, T, T, L, T::sigmoid::<L>);
+
+/// `x * Phi(x)`, step by step as its expression.
+struct Gelu;
+impl Body for Gelu {
+    #[inline(always)]
+    unsafe fn run<L: Level>(dst: *mut u8, a: *const u8, _: *const u8, _: *const u8, n: usize) {
+        let gelu = |x: f32| x * 0.5 * (math::erf::<L>(x * std::f32::consts::FRAC_1_SQRT_2) + 1.0);
+        // SAFETY: the caller keeps the contract of `Prim`.
+        unsafe { map::<f32, f32>(tile_mut(dst, n), tile(a, n), gelu) }
+    }
+}
+
 one!(Tan<T: Float>, T, T, L, |x| T::from_f64(x.to_f64().tan()));
 one!(Asin<T: Float>, T, T, L, |x| T::from_f64(x.to_f64().asin()));
 one!(Acos<T: Float>, T, T, L, |x| T::from_f64(x.to_f64().acos()));
@@ -252,6 +264,7 @@ pub struct Prims {
     bits: [[Prim; 3]; 5],
     compare: [[Prim; TYPES]; 3],
     select: [Prim; 2],
+    gelu: Prim,
     convert: [[Prim; TYPES]; TYPES],
     truth: [Prim; TYPES],
     round: [Prim; DTYPES],
@@ -343,6 +356,11 @@ impl Prims {
     /// `if a { b } else { c }` with `a` of `i32` and `b`, `c` of `ty`.
     pub fn select(&self, ty: Compute) -> Prim {
         self.select[usize::from(ty.size() == 8)]
+    }
+
+    /// `x * Phi(x)` of `f32`.
+    pub fn gelu(&self) -> Prim {
+        self.gelu
     }
 
     /// Conversion between lanes.
@@ -456,6 +474,7 @@ macro_rules! tier {
             ],
             compare: [types!($run, Eq), types!($run, Lt), types!($run, Le)],
             select: [$run::<Select<u32>>, $run::<Select<u64>>],
+            gelu: $run::<Gelu>,
             convert: [
                 [$run::<ToF32<f32>>, $run::<ToF64<f32>>, $run::<ToI32<f32>>, $run::<ToI64<f32>>, $run::<ToU64<f32>>],
                 [$run::<ToF32<f64>>, $run::<ToF64<f64>>, $run::<ToI32<f64>>, $run::<ToI64<f64>>, $run::<ToU64<f64>>],

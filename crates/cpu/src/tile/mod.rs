@@ -10,6 +10,6 @@ mod run;
 pub(crate) use cache::compiled;
 pub(crate) use nest::{Nest, runs};
 pub(crate) use operand::strided;
-pub(crate) use program::Program;
+pub(crate) use program::{Program, work};
 pub(crate) use reader::Reader;
 pub(crate) use run::{Form, Tensor, execute, grain};

@@ -51,7 +51,7 @@ pub(crate) struct Program {
     /// Bytes of a lane of each slot.
     pub(super) slots: SmallVec<[u8; 16]>,
     /// Estimated work of one lane, in additions.
-    pub(super) weight: usize,
+    pub(crate) weight: usize,
 }
 
 const UNSEEN: u16 = u16::MAX;
@@ -62,6 +62,11 @@ fn constant_bits(bits: u64, ty: Compute) -> u64 {
         Compute::F32 => u64::from((f64::from_bits(bits) as f32).to_bits()),
         _ => bits,
     }
+}
+
+/// Additions that one element is worth.
+pub(crate) fn work(expr: &ScalarExpr) -> usize {
+    1 + expr.steps.iter().map(|s| weight(&s.instr)).sum::<usize>()
 }
 
 fn weight(instr: &Instr) -> usize {

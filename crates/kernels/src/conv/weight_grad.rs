@@ -167,18 +167,24 @@ pub fn weight_grad(tier: Tier) -> WeightGradFn {
     }
 }
 
-/// Adds up the partial sums of all stretches, `[stretches, to.len(), LANES]`, in their order.
-pub fn finish(partial: &[f32], to: &mut [f32]) {
-    let stretch = to.len() * LANES;
-    for (i, to) in to.iter_mut().enumerate() {
-        let mut sums = [0.0; LANES];
-        for one in partial.chunks_exact(stretch.max(1)) {
-            let own = one.get(i * LANES..(i + 1) * LANES).unwrap_or_default();
-            sums.iter_mut().zip(own).for_each(|(sum, x)| *sum += x);
-        }
+/// Adds up the partial sums of all stretches, which lie `stretch` elements apart, in their order: those of `to.len()`
+/// weights from the first one at `partial` on.
+///
+/// # Safety
+/// `partial` is valid for [`LANES`] elements per weight in each of `stretches` stretches, and is overwritten.
+pub unsafe fn finish(partial: *mut f32, (stretches, stretch): (usize, usize), to: &mut [f32]) {
+    let count = to.len() * LANES;
+    // SAFETY: the caller's promise.
+    let sums = unsafe { std::slice::from_raw_parts_mut(partial, count) };
+    for s in 1..stretches {
+        // SAFETY: as above; stretches do not overlap.
+        let own = unsafe { std::slice::from_raw_parts(partial.add(s * stretch), count) };
+        sums.iter_mut().zip(own).for_each(|(sum, x)| *sum += x);
+    }
+    for (lanes, to) in sums.chunks_exact_mut(LANES).zip(to) {
         for half in [8, 4, 2, 1] {
-            (0..half).for_each(|l| sums[l] += sums[l + half]);
+            (0..half).for_each(|l| lanes[l] += lanes[l + half]);
         }
-        *to = sums[0];
+        *to = lanes[0];
     }
 }
