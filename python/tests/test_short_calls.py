@@ -123,3 +123,28 @@ def test_parts_of_a_result_serve_other_shapes_and_types():
         assert values(x[1:3] + x[:1]) == [1.0, 2.0]
         across = x.reshape(2, 3).t()
         assert values(across + across) == [[0.0, 6.0], [2.0, 8.0], [4.0, 10.0]]
+
+
+def test_results_go_into_the_memory_that_is_given():
+    x, y, out = lampyr.randn(50, 70), lampyr.randn(50, 70), lampyr.empty(50, 70)
+    address, view = out.data_ptr(), out[10:20]
+    assert lampyr.add(x, y, out=out) is out or out.data_ptr() == address
+    assert out._version == 1 and values(out) == values(x + y)
+    lampyr.exp(x, out=out)
+    assert out._version == 2 and values(view) == values(x.exp()[10:20])
+    lampyr.add(x, y, alpha=2.0, out=out)
+    assert values(out) == values(x + 2.0 * y)
+    across = lampyr.empty(70, 50).t()
+    assert values(lampyr.mul(x, y, out=across)) == values(x * y)
+
+
+def test_arguments_may_be_the_memory_of_the_result():
+    x, y = lampyr.randn(50, 70), lampyr.randn(50, 70)
+    for f in (lampyr.sub, lampyr.add, lampyr.atan2, lampyr.hypot):
+        first, second = x.clone(), y.clone()
+        expected = values(f(x, y))
+        assert values(f(first, y, out=first)) == expected
+        assert values(f(x, second, out=second)) == expected
+    wide = lampyr.randn(51, 70)
+    expected = values(wide[:50] + wide[1:])
+    assert values(lampyr.add(wide[:50], wide[1:], out=wide[1:])) == expected
