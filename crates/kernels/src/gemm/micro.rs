@@ -81,6 +81,12 @@ pub const LINE: usize = 64;
 /// Steps of the contraction between the request for a line and its use.
 const AHEAD: usize = 8;
 
+/// The same for rows that are pages apart, which no prefetcher of the processor follows.
+const FAR: usize = 24;
+
+/// Bytes from row to row from which they are.
+const PAGES: usize = 4096;
+
 /// # Safety
 /// The instruction set of `V` must be there and the pointers of `t` valid as documented.
 #[inline(always)]
@@ -89,13 +95,15 @@ unsafe fn micro<V: Vector, const ROWS: usize, const VECTORS: usize, const SCATTE
     unsafe {
         let mut acc = [[V::splat(V::E::ZERO); VECTORS]; ROWS];
         let (mut a, mut b, mut at) = (t.a, t.b, t.offsets);
+        let apart = t.b_step.unsigned_abs() * size_of::<V::E>() >= PAGES;
+        let ahead = t.b_step * if apart { FAR } else { AHEAD } as isize;
         macro_rules! step {
             () => {{
                 let here = if SCATTERED { b.offset(*at) } else { b };
                 V::prefetch(a.wrapping_add(AHEAD * ROWS));
                 if !SCATTERED {
                     unroll_few!(j < VECTORS, {
-                        V::prefetch(b.wrapping_offset(AHEAD as isize * t.b_step).wrapping_add(j * V::LANES));
+                        V::prefetch(b.wrapping_offset(ahead).wrapping_add(j * V::LANES));
                     });
                 }
                 let mut row = [V::splat(V::E::ZERO); VECTORS];

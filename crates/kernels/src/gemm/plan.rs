@@ -79,7 +79,7 @@ const TALL: usize = 336;
 /// Up to this many rows a packed right side is read by one task or two.
 const ONCE: usize = 512;
 /// Most rows for which reading the right side in place beats packing it.
-const FEW: usize = 24;
+const FEW: usize = 48;
 /// Most elements of a right side of whole panels that is read in place whatever the number of rows.
 const IN_PLACE: usize = 512 * 512;
 /// Panels of rows from which tasks are rows of the result that pack their own part of the left side.
