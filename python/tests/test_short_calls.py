@@ -145,6 +145,11 @@ def test_arguments_may_be_the_memory_of_the_result():
         expected = values(f(x, y))
         assert values(f(first, y, out=first)) == expected
         assert values(f(x, second, out=second)) == expected
+    numpy = pytest.importorskip("numpy")
+    array = numpy.arange(3000, dtype=numpy.float32)
+    front, back = (lampyr.from_numpy(part) for part in (array[:-1], array[1:]))
+    expected = values(front + back)
+    assert values(lampyr.add(front, back, out=back)) == expected
     wide = lampyr.randn(51, 70)
     expected = values(wide[:50] + wide[1:])
     assert values(lampyr.add(wide[:50], wide[1:], out=wide[1:])) == expected

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use lampyr_backend::DeviceMemory;
 use lampyr_base::{DType, Layout};
 
 use crate::tensor::Tensor;
@@ -48,9 +49,15 @@ impl Tensor {
             && !batch::any(&[self, other])
     }
 
-    /// Whether two tensors lie in one memory.
+    /// Whether two tensors lie in one memory, or in memories that overlap, as arrays of other libraries may.
     pub fn shares_memory(&self, other: &Tensor) -> bool {
-        Arc::ptr_eq(&self.storage().memory, &other.storage().memory)
+        let (a, b) = (&self.storage().memory, &other.storage().memory);
+        let reach = |m: &Arc<dyn DeviceMemory>| m.host_ptr().map(|p| (p.addr().get(), m.len()));
+        let overlap = match (reach(a), reach(b)) {
+            (Some((x, n)), Some((y, m))) => x < y.saturating_add(m) && y < x.saturating_add(n),
+            _ => false,
+        };
+        overlap || Arc::ptr_eq(a, b)
     }
 
     /// Notes a change in place of a tensor without history.
