@@ -72,7 +72,7 @@ fn profile(loaded: &Loaded, inputs: &[Tensor], runs: u32) -> Result<(Vec<Spent>,
         all
     };
     let mut steps = sorted(steps);
-    steps.truncate(25);
+    steps.truncate(200);
     Ok((sorted(ops), steps))
 }
 

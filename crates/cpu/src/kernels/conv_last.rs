@@ -9,9 +9,11 @@ use lampyr_kernels::conv::{After, Call, PackedConv, Plan, Shape, Tiles, pack as 
 use lampyr_ops::build::Conv;
 use lampyr_ops::common::sizes;
 
+use super::activated::Rows;
 use super::contraction::{address, workspace as room};
 use super::depthwise_last;
-use super::tail::Tail;
+use super::operand::Shared;
+use super::tail::{AtStore, Tail};
 use crate::gemm::Epilogue;
 use crate::simd::Tier;
 
@@ -114,12 +116,17 @@ pub(super) fn run(op: &Conv, launch: &Launch, tail: Option<&Tail>) -> Result<()>
     let later = tail.filter(|_| at_store.is_none());
     let sizes = (shape.images, shape.area(), shape.groups * shape.outputs, shape.inner());
     let block = later.map(|t| t.blockwise(sizes)).transpose()?.flatten();
+    let channels = (shape.groups * shape.outputs) as isize;
+    let y = address::<f32>(out)?;
+    let rows = Rows { start: Shared(y.cast()), strides: [shape.area() as isize * channels, channels] };
+    let behind = at_store.as_ref().and_then(|s| s.behind(rows));
+    let block = block.as_ref().map(|b| b as &dyn Epilogue);
     let after = After {
         residual: at_store.as_ref().and_then(|s| s.residual),
-        bounds: at_store.as_ref().and_then(|s| s.bounds),
-        epilogue: block.as_ref().map(|b| b as &dyn Epilogue),
+        bounds: at_store.as_ref().and_then(AtStore::bounds),
+        epilogue: behind.as_ref().map(|b| b as &dyn Epilogue).or(block),
     };
-    let call = Call { x: address(x)?, weights, bias, out: address(out)?, after };
+    let call = Call { x: address(x)?, weights, bias, out: y, after };
     let tiles = packed.and_then(|p| Some((Tiles::new(tier, &shape)?, p.tiled()?)));
     if let Some((tiles, weights)) = tiles.filter(|(t, _)| t.workspace(1) <= length) {
         let call = Call { weights: weights.data(), ..call };

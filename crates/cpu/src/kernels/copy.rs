@@ -8,8 +8,10 @@ use super::operand::{Shared, start};
 use crate::simd::{Tier, transpose as simd};
 use crate::tile::{Nest, runs, strided};
 
-/// Bytes from which a copy is shared among threads, and bytes of one chunk.
-const CHUNK: usize = 512 << 10;
+/// Bytes of one chunk of a copy.
+const CHUNK: usize = 128 << 10;
+/// Bytes up to which a copy is not worth a second thread.
+const ALONE: usize = 256 << 10;
 /// Edge of the square blocks in which transposing copies go, so that both sides stay in the cache.
 const BLOCK: usize = simd::EDGE;
 
@@ -61,6 +63,13 @@ pub(crate) unsafe fn copy_strided(
             return transpose(&nest.shape, across, to, &to_steps, from, &from_steps, size);
         }
     }
+    if let (&[.., n, columns], &[.., row, column]) = (&nest.shape[..], &from_steps[..]) {
+        let aligned = [to.0 as usize, from.0 as usize, column as usize].iter().all(|a| a % 4 == 0);
+        let few = size == 4 && (1..=simd::FEW).contains(&columns) && aligned;
+        if few && row == dense && to_steps[rank - 1] == dense && to_steps[rank - 2] == dense * columns as isize {
+            return interleave(&nest.shape, to, &to_steps, from, &from_steps, n);
+        }
+    }
     // Runs start at equal points for both, since they share the shape.
     let inner = nest.inner();
     each_chunk(n / inner, size * inner, 1, |row, rows| {
@@ -75,7 +84,7 @@ pub(crate) unsafe fn copy_strided(
 
 /// Runs `f(start, count)` over `0..n`, in parallel when there are many bytes; borders are multiples of `unit`.
 pub(crate) fn each_chunk(n: usize, bytes_each: usize, unit: usize, f: impl Fn(usize, usize) + Sync) {
-    if n.saturating_mul(bytes_each) <= CHUNK {
+    if n.saturating_mul(bytes_each) <= ALONE {
         return f(0, n);
     }
     let grain = (CHUNK / bytes_each.max(1)).next_multiple_of(unit).max(unit);
@@ -115,6 +124,33 @@ impl Rows<'_> {
         }
         here
     }
+}
+
+/// A copy of few long rows to many short ones: the last two axes are `n` rows without gaps, whose columns lie apart.
+fn interleave(shape: &[usize], to: Shared, to_steps: &[isize], from: Shared, from_steps: &[isize], n: usize) {
+    /// Rows of one piece.
+    const PIECE: usize = 4096;
+    let outer = shape.len() - 2;
+    let columns = shape[outer + 1];
+    let rest: Shape = shape[..outer].iter().copied().chain([1]).collect();
+    let starts = |steps: &[isize], i: usize| {
+        let steps: Strides = steps[..outer].iter().copied().chain([0]).collect();
+        row_starts(&rest, &steps, i).next_offset()
+    };
+    let pieces = n.div_ceil(PIECE);
+    let count = rest.iter().product::<usize>() * pieces;
+    each_chunk(count, PIECE * columns * 4, 1, |first, some| {
+        for i in first..first + some {
+            let (image, row) = (i / pieces, i % pieces * PIECE);
+            let target = to.at(starts(to_steps, image) + (row * columns * 4) as isize);
+            let source = from.at(starts(from_steps, image) + (row * 4) as isize);
+            let step = from_steps[outer + 1] / 4;
+            // SAFETY: the rows lie inside `shape`, whose elements lie inside memory by the caller's promise.
+            unsafe {
+                simd::interleave(Tier::current(), source.cast(), step, columns, target.cast(), PIECE.min(n - row));
+            }
+        }
+    });
 }
 
 /// A copy whose source runs along axis `across` while its target runs along the last one.

@@ -8,9 +8,10 @@ use lampyr_base::{DType, Dim, Error, Result};
 use lampyr_ops::build::Conv;
 use lampyr_ops::common::sizes;
 
+use super::activated::Rows;
 use super::contraction::{address, workspace as room};
 use super::operand::Shared;
-use super::tail::Tail;
+use super::tail::{AtStore, Tail};
 use crate::channels_last::{Axis, Depthwise, depthwise, transpose_weights};
 use crate::gemm::Epilogue;
 use crate::simd::Tier;
@@ -109,14 +110,21 @@ pub(super) fn run(op: &Conv, launch: &Launch, tail: Option<&Tail>) -> Result<()>
         }
     };
     let matrix = (1, to[0] * rows.count * columns.count, channels, rows.taps * columns.taps);
-    let block = tail.map(|t| t.blockwise(matrix)).transpose()?.flatten();
+    // A sum with a residual is left to blocks.
+    let at_store = tail.map(Tail::at_store).transpose()?.flatten().filter(|s| s.residual.is_none());
+    let later = tail.filter(|_| at_store.is_none());
+    let block = later.map(|t| t.blockwise(matrix)).transpose()?.flatten();
+    let y = Shared(address::<f32>(out)?.cast());
+    let lines = Rows { start: y, strides: [0, channels as isize] };
+    let behind = at_store.as_ref().and_then(|s| s.behind(lines));
+    let bounds = at_store.as_ref().and_then(AtStore::bounds);
+    let behind = behind.as_ref().map(|b| b as &dyn Epilogue).or(block.as_ref().map(|b| b as &dyn Epilogue));
     let convolve = depthwise(Tier::current());
     let image = rows.size * columns.size * channels;
     let line = columns.count * channels;
     let grain = (GRAIN / (line * rows.taps * columns.taps).max(1)).max(1);
     let share = |p: *const f32| Shared(p.cast_mut().cast());
     let (x, weights, bias) = (share(address::<f32>(x)?), share(weights), share(bias));
-    let y = Shared(address::<f32>(out)?.cast());
     ThreadPool::global().parallel_ranges(to[0] * rows.count, grain, |range| {
         for i in range {
             let d = Depthwise {
@@ -126,15 +134,16 @@ pub(super) fn run(op: &Conv, launch: &Launch, tail: Option<&Tail>) -> Result<()>
                 from: x.at(0).cast::<f32>().wrapping_add(i / rows.count * image),
                 weights: weights.at(0).cast(),
                 bias: bias.at(0).cast(),
+                bounds,
                 to: y.at(0).cast::<f32>().wrapping_add(i * line),
                 row: i % rows.count,
             };
             // SAFETY: operands have the shapes inferred and no gaps; each row of the result belongs to one chunk.
             unsafe { convolve(&d) };
-            if let Some(block) = &block {
-                block.apply(0, i * columns.count..(i + 1) * columns.count, 0..channels);
+            if let Some(behind) = behind {
+                behind.apply(0, i * columns.count..(i + 1) * columns.count, 0..channels);
             }
         }
     });
-    tail.filter(|_| block.is_none()).map_or(Ok(()), Tail::whole)
+    later.filter(|_| block.is_none()).map_or(Ok(()), Tail::whole)
 }

@@ -1,5 +1,6 @@
 //! The kernels of the CPU, one file per op or class of ops.
 
+mod activated;
 mod affine_grid;
 mod arange;
 mod axis_table;

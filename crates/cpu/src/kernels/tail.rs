@@ -3,8 +3,10 @@ use std::rc::Rc;
 
 use lampyr_backend::Arg;
 use lampyr_base::{DType, Error, Layout, Result, SmallVec};
-use lampyr_ir::scalar::{Binary, Compute, Instr, ScalarExpr};
+use lampyr_ir::scalar::ScalarExpr;
+use lampyr_kernels::simd::activation::Activation;
 
+use super::activated::{Activated, Rows};
 use super::contraction::{Sizes, address};
 use super::operand::{Shared, start};
 use crate::gemm::Epilogue;
@@ -28,6 +30,10 @@ struct View {
 }
 
 impl View {
+    fn rows(&self) -> Rows {
+        Rows { start: Shared(self.start.0.cast()), strides: [self.strides[0], self.strides[1]] }
+    }
+
     fn tensor<'a>(&self, at: [usize; 3], strides: &'a [isize]) -> Tensor<'a> {
         let offset: isize = at.iter().zip(&self.strides).map(|(&i, &s)| i as isize * s).sum();
         // The result overlaps itself, which is known; other operands never overlap it.
@@ -47,15 +53,15 @@ impl<'a> Tail<'a> {
         Ok(Tail { program, expr, operands, out })
     }
 
-    /// What a store can do by itself, when that is the whole expression: an operand without gaps of the result's shape is
-    /// added, then bounds are applied.
+    /// What kernels of `f32` do while they store, when that is the whole expression: an operand without gaps of the
+    /// result's shape is added, then a function follows.
     pub fn at_store(&self) -> Result<Option<AtStore>> {
-        let Some(Value::Result(residual, bounds)) = value(self.expr) else { return Ok(None) };
-        let bounds = (bounds != UNBOUNDED).then_some(bounds);
-        let Some(i) = residual else { return Ok(Some(AtStore { residual: None, bounds })) };
+        let Some(known) = self.program.known(self.expr) else { return Ok(None) };
+        let function = known.function;
+        let Some(i) = known.residual else { return Ok(Some(AtStore { residual: None, function })) };
         let Some(arg) = self.operands.get(usize::from(i) - 1) else { return Ok(None) };
         let fits = arg.dtype == DType::F32 && arg.shape() == self.out.shape() && arg.layout.is_contiguous();
-        Ok(if fits { Some(AtStore { residual: Some(address::<f32>(arg)?.cast_const()), bounds }) } else { None })
+        Ok(if fits { Some(AtStore { residual: Some(address::<f32>(arg)?.cast_const()), function }) } else { None })
     }
 
     /// The expression for blocks of a result seen as matrices of these sizes; `None` when an operand does not fit that
@@ -69,7 +75,18 @@ impl<'a> Tail<'a> {
             let &[a, b, c] = layout.strides.as_slice() else { return Ok(None) };
             views.push(View { start: Shared(start(arg)?), size: arg.dtype.size() as isize, strides: [a, b, c] });
         }
-        Ok(Some(Block { program: &self.program, views }))
+        Ok(Some(Block { program: &self.program, known: self.activated(&views), views }))
+    }
+
+    /// The expression as a function of contiguous rows, when it is one.
+    fn activated(&self, views: &[View]) -> Option<Activated> {
+        let known = self.program.known(self.expr)?;
+        let rows = |i: u8| views.get(usize::from(i)).filter(|v| v.strides[2] == 1).map(View::rows);
+        let residual = match known.residual {
+            Some(i) => Some(rows(i)?),
+            None => None,
+        };
+        Some(Activated::new(known.function?, rows(0)?, residual))
     }
 
     /// Runs it over the whole result.
@@ -100,69 +117,36 @@ impl<'a> Tail<'a> {
 /// See [`Tail::at_store`].
 pub(super) struct AtStore {
     pub residual: Option<*const f32>,
-    pub bounds: Option<(f32, f32)>,
+    pub function: Option<Activation>,
 }
 
-const UNBOUNDED: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
-
-/// What a step of a simple expression is.
-#[derive(Clone, Copy)]
-enum Value {
-    /// Input 0, plus an operand, within bounds.
-    Result(Option<u8>, (f32, f32)),
-    Operand(u8),
-    Constant(f32),
-}
-
-/// The value of an expression over `f32` that adds and bounds at most.
-fn value(expr: &ScalarExpr) -> Option<Value> {
-    if expr.inputs.iter().any(|&d| d != DType::F32) {
-        return None;
+impl AtStore {
+    /// Bounds, when these are the function.
+    pub fn bounds(&self) -> Option<(f32, f32)> {
+        match self.function {
+            Some(Activation::Bounds(low, high)) => Some((low, high)),
+            _ => None,
+        }
     }
-    let mut values: SmallVec<[Value; 8]> = SmallVec::new();
-    for step in &expr.steps {
-        let of = |i: u16| values.get(usize::from(i)).copied();
-        let value = match step.instr {
-            _ if step.ty != Compute::F32 => return None,
-            Instr::Input(0) => Value::Result(None, UNBOUNDED),
-            Instr::Input(i) => Value::Operand(i),
-            Instr::Const(bits) if f64::from_bits(bits).is_nan() => return None,
-            Instr::Const(bits) => Value::Constant(f64::from_bits(bits) as f32),
-            Instr::Binary(f, x, y) => match (f, of(x)?, of(y)?) {
-                (Binary::Add, Value::Result(None, UNBOUNDED), Value::Operand(i))
-                | (Binary::Add, Value::Operand(i), Value::Result(None, UNBOUNDED)) => Value::Result(Some(i), UNBOUNDED),
-                (Binary::Max, Value::Result(r, (low, high)), Value::Constant(c))
-                | (Binary::Max, Value::Constant(c), Value::Result(r, (low, high)))
-                    if c <= high =>
-                {
-                    Value::Result(r, (low.max(c), high))
-                }
-                (Binary::Min, Value::Result(r, (low, high)), Value::Constant(c))
-                | (Binary::Min, Value::Constant(c), Value::Result(r, (low, high)))
-                    if c >= low =>
-                {
-                    Value::Result(r, (low, high.min(c)))
-                }
-                _ => return None,
-            },
-            _ => return None,
-        };
-        values.push(value);
-    }
-    match expr.outputs.as_slice() {
-        &[(r, DType::F32)] => values.get(usize::from(r)).copied(),
-        _ => None,
+
+    /// What is to be done behind the store of `rows`, when the store applies bounds.
+    pub fn behind(&self, rows: Rows) -> Option<Activated> {
+        self.function.filter(|_| self.bounds().is_none()).map(|f| Activated::new(f, rows, None))
     }
 }
 
 /// A [`Tail`] bound to a view of its result as matrices.
 pub(super) struct Block<'a> {
     program: &'a Program,
+    known: Option<Activated>,
     views: SmallVec<[View; 4]>,
 }
 
 impl Epilogue for Block<'_> {
     fn apply(&self, batch: usize, rows: Range<usize>, columns: Range<usize>) {
+        if let Some(known) = &self.known {
+            return known.apply(batch, rows, columns);
+        }
         let shape = [rows.len(), columns.len()];
         let at = [batch, rows.start, columns.start];
         let mut tensors: SmallVec<[Tensor; 4]> = SmallVec::new();

@@ -58,6 +58,11 @@ impl Operand {
         self.aligned && matches!(self.kind, Kind::Linear(step) if step == self.size as isize)
     }
 
+    /// Whether all rows are one row.
+    pub(super) fn repeats_rows(&self) -> bool {
+        matches!(self.kind, Kind::General) && self.strides.split_last().is_some_and(|(_, s)| s.iter().all(|&s| s == 0))
+    }
+
     /// The address of points `start..start + len` when they lie there one after another.
     pub(super) fn dense(&self, shape: &[usize], start: usize, len: usize) -> Option<*mut u8> {
         match self.kind {

@@ -1,7 +1,10 @@
+use std::sync::OnceLock;
+
 use lampyr_base::DType;
 use lampyr_ir::scalar::{Binary, Compute, Instr, ScalarExpr, Unary};
 use smallvec::{SmallVec, smallvec};
 
+use super::Known;
 use crate::simd::prim::{Prim, Prims, is_native};
 
 /// Most slots a program may have.
@@ -52,6 +55,7 @@ pub(crate) struct Program {
     pub(super) slots: SmallVec<[u8; 16]>,
     /// Estimated work of one lane, in additions.
     pub(crate) weight: usize,
+    known: OnceLock<Option<Known>>,
 }
 
 const UNSEEN: u16 = u16::MAX;
@@ -109,6 +113,11 @@ impl Slots {
 }
 
 impl Program {
+    /// What `expr`, which this was compiled from, is, where kernels have a form of their own for it.
+    pub(crate) fn known(&self, expr: &ScalarExpr) -> Option<Known> {
+        *self.known.get_or_init(|| Known::of(expr))
+    }
+
     /// Compiles `expr`; `None` when its steps are malformed or need too many slots.
     pub(crate) fn compile(expr: &ScalarExpr, prims: &Prims) -> Option<Program> {
         let steps = &expr.steps;
@@ -148,6 +157,7 @@ impl Program {
             stores: SmallVec::new(),
             slots: SmallVec::new(),
             weight: 1,
+            known: OnceLock::new(),
         };
         let mut slots = Slots { sizes: SmallVec::new(), free: Default::default() };
         let mut slot_of: SmallVec<[u16; 16]> = smallvec![UNSEEN; steps.len()];

@@ -63,6 +63,8 @@ struct Plan<'a> {
     /// Byte offset of the tile for elements that are not lanes yet.
     staging: usize,
     lanes: usize,
+    /// Points of a tile, unless tiles follow rows.
+    step: usize,
     /// Lanes of a tile when tiles follow rows; 0 when they do not.
     row_tile: usize,
     /// Whether instructions may write outputs themselves.
@@ -119,18 +121,20 @@ pub(crate) unsafe fn execute(program: &Program, shape: &[usize], inputs: &[Tenso
     } else {
         0
     };
+    // Tiles of whole rows see the same of an operand that is alike in every row.
+    let step = if partly && row_tile == 0 && inner <= lanes { lanes / inner * inner } else { lanes };
     let tiles = match row_tile {
-        0 => points.div_ceil(lanes),
+        0 => points.div_ceil(step),
         tile => points / inner * inner.div_ceil(tile),
     };
     let plan =
-        Plan { program, shape, points, inputs: ins, outputs: outs, offsets, staging: end, lanes, row_tile, direct };
+        Plan { program, shape, points, inputs: ins, outputs: outs, offsets, staging: end, lanes, step, row_tile, direct };
     if end + 8 * lanes <= SMALL {
         // SAFETY: the caller's promise; the scratch is large enough.
         return unsafe { plan.tiles::<SMALL>(0..tiles) };
     }
 
-    let per_chunk = (grain(program.weight) / if row_tile == 0 { lanes } else { row_tile }).max(1);
+    let per_chunk = (grain(program.weight) / if row_tile == 0 { step } else { row_tile }).max(1);
     if tiles <= per_chunk {
         // SAFETY: the caller's promise.
         return unsafe { plan.tiles::<SCRATCH>(0..tiles) };
@@ -145,8 +149,8 @@ impl Plan<'_> {
     /// First point and number of points of a tile.
     fn tile(&self, i: usize) -> (usize, usize) {
         if self.row_tile == 0 {
-            let start = i * self.lanes;
-            return (start, self.lanes.min(self.points - start));
+            let start = i * self.step;
+            return (start, self.step.min(self.points - start));
         }
         let inner = self.shape.last().copied().unwrap_or(1);
         let per_row = inner.div_ceil(self.row_tile);
@@ -160,6 +164,7 @@ impl Plan<'_> {
         let mut scratch = MaybeUninit::<Scratch<BYTES>>::uninit();
         let scratch = scratch.as_mut_ptr().cast::<u8>();
         let shape = &self.shape;
+        let inner = shape.last().copied().unwrap_or(1);
         let p = self.program;
         // All offsets lie inside the scratch: `execute` has cut the lanes accordingly.
         let mut at: SmallVec<[*mut u8; 16]> = self.offsets.iter().map(|&o| scratch.wrapping_add(o)).collect();
@@ -199,8 +204,12 @@ impl Plan<'_> {
                         at[load.slot as usize] = own;
                         continue;
                     }
-                    *filled = std::ptr::null();
-                    let dense = input.dense(shape, start, n);
+                    let periodic = self.row_tile == 0 && start % inner == 0 && input.repeats_rows();
+                    if periodic && std::ptr::eq(*filled, input.start) {
+                        continue;
+                    }
+                    *filled = if periodic { input.start } else { std::ptr::null() };
+                    let dense = if periodic { None } else { input.dense(shape, start, n) };
                     match (load.widen, dense) {
                         (None, Some(ptr)) => at[load.slot as usize] = ptr,
                         (None, None) => {

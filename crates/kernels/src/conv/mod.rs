@@ -14,6 +14,7 @@ pub mod weight_grad;
 mod winograd;
 
 pub use driver::{After, Call, run};
+pub(crate) use micro::Bounded;
 pub use packed::{PackedConv, pack};
 pub use plan::Plan;
 pub use tiles::{TiledWeights, Tiles, run as run_tiles};

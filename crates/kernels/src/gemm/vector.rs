@@ -256,6 +256,14 @@ mod x86 {
             unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
         }
     );
+    /// All bits of the first `n` of eight lanes.
+    #[inline(always)]
+    unsafe fn first(n: usize) -> __m256i {
+        static LANES: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+        // SAFETY: eight elements from one of the first nine on.
+        unsafe { _mm256_loadu_si256(LANES.as_ptr().add(8 - n.min(8)).cast()) }
+    }
+
     vector!(
         __m256,
         f32,
@@ -266,6 +274,16 @@ mod x86 {
         _mm256_fmadd_ps,
         _mm256_add_ps,
         _mm256_mul_ps,
+        #[inline(always)]
+        unsafe fn load_part(p: *const Self::E, n: usize) -> Self {
+            // SAFETY: masked lanes are not read.
+            unsafe { _mm256_maskload_ps(p, first(n)) }
+        },
+        #[inline(always)]
+        unsafe fn store_part(self, p: *mut Self::E, n: usize) {
+            // SAFETY: masked lanes are not written.
+            unsafe { _mm256_maskstore_ps(p, first(n), self) }
+        },
         #[inline(always)]
         unsafe fn prefetch(p: *const Self::E) {
             // SAFETY: a hint never faults.

@@ -1,5 +1,6 @@
 //! Instruction set tiers, chosen at run time.
 
+pub mod activation;
 pub mod level;
 pub mod math;
 pub mod softmax_block;

@@ -1,6 +1,7 @@
 //! Square blocks of four-byte elements with rows and columns exchanged in registers.
 
 use super::Tier;
+use super::level::{Job, Level, run};
 
 /// Edge of a block.
 pub const EDGE: usize = 16;
@@ -21,6 +22,57 @@ pub fn transpose(tier: Tier) -> Option<Transpose> {
         Tier::Avx2 => Some(x86::half),
         _ => None,
     }
+}
+
+/// Most columns that [`interleave`] has a loop for.
+pub const FEW: usize = 4;
+
+struct Interleave {
+    from: *const f32,
+    from_step: isize,
+    to: *mut f32,
+    n: usize,
+    columns: usize,
+}
+
+impl Interleave {
+    /// # Safety
+    /// As for [`interleave`].
+    #[inline(always)]
+    unsafe fn run_few<const C: usize>(&self) {
+        for i in 0..self.n {
+            for c in 0..C {
+                // SAFETY: the caller's promise.
+                unsafe { *self.to.add(i * C + c) = *self.from.offset(c as isize * self.from_step + i as isize) };
+            }
+        }
+    }
+}
+
+impl Job for Interleave {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Level>(self) {
+        // SAFETY: the promise of `interleave`.
+        unsafe {
+            match self.columns {
+                1 => self.run_few::<1>(),
+                2 => self.run_few::<2>(),
+                3 => self.run_few::<3>(),
+                _ => self.run_few::<4>(),
+            }
+        }
+    }
+}
+
+/// Reads `columns` rows of `n` four-byte elements, `from_step` elements apart, and writes `n` rows of `columns` elements
+/// without gaps.
+///
+/// # Safety
+/// `columns` is at least 1 and at most [`FEW`], all elements are valid, and source and target do not overlap.
+pub unsafe fn interleave(tier: Tier, from: *const f32, from_step: isize, columns: usize, to: *mut f32, n: usize) {
+    run(tier, Interleave { from, from_step, to, n, columns });
 }
 
 #[cfg(target_arch = "x86_64")]
