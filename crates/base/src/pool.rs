@@ -6,7 +6,7 @@ use std::cell::{Cell, UnsafeCell};
 use std::ops::{Deref, DerefMut, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -55,16 +55,70 @@ struct Padded<T>(T);
 #[derive(Clone, Copy)]
 struct Job {
     run: *const (dyn Fn(usize) + Sync),
-    chunks: usize,
 }
 
 fn no_chunk(_: usize) {}
 
-/// `remaining` hands out the chunks: a decrement from a positive value is a claim on one chunk of the current job. The
-/// caller returns only when `pending`, the number of chunks not yet accounted for, is zero; so `job` and the closure it
-/// points to stay valid while any claim is open, and a thread without a claim is never waited for.
+/// Where a thread takes chunks from. Threads keep their ends, so that a thread finds in its core's caches what it wrote
+/// in the loop before, when both loops go over the same places.
+#[derive(Clone, Copy)]
+enum End {
+    Front,
+    Back,
+}
+
+/// Chunks that wait: the first one in the upper half of a word, the one behind the last in the lower half. Claims that
+/// fail move the ends past each other, by less than [`Ends::MOST`] before the next job sets them.
+struct Ends(AtomicU64);
+
+impl Ends {
+    /// Most chunks of a job.
+    const MOST: usize = 1 << 30;
+    /// The first chunk of a job is kept as this, so that neither half overflows.
+    const FIRST: u64 = 1 << 30;
+
+    fn new() -> Ends {
+        Ends(AtomicU64::new(Ends::FIRST << 32 | Ends::FIRST))
+    }
+
+    fn count(word: u64) -> usize {
+        (word & u64::from(u32::MAX)).saturating_sub(word >> 32) as usize
+    }
+
+    fn left(&self) -> usize {
+        Ends::count(self.0.load(SeqCst))
+    }
+
+    fn publish(&self, chunks: usize) {
+        self.0.store(Ends::FIRST << 32 | (Ends::FIRST + chunks as u64), SeqCst);
+    }
+
+    /// A chunk, which is the caller's alone.
+    fn claim(&self, end: End) -> Option<usize> {
+        let (word, chunk) = match end {
+            End::Front => {
+                let word = self.0.fetch_add(1 << 32, SeqCst);
+                (word, word >> 32)
+            }
+            End::Back => {
+                let word = self.0.fetch_sub(1, SeqCst);
+                (word, (word & u64::from(u32::MAX)).wrapping_sub(1))
+            }
+        };
+        (Ends::count(word) > 0).then(|| chunk.wrapping_sub(Ends::FIRST) as usize)
+    }
+
+    /// Takes all that is left; how many that were.
+    fn cancel(&self) -> usize {
+        Ends::count(self.0.swap(Ends::FIRST << 32 | Ends::FIRST, SeqCst))
+    }
+}
+
+/// `remaining` hands out the chunks, from both ends: see [`Ends`]. The caller returns only when `pending`, the number of
+/// chunks not yet accounted for, is zero; so `job` and the closure it points to stay valid while any claim is open, and a
+/// thread without a claim is never waited for.
 struct Shared {
-    remaining: Padded<AtomicIsize>,
+    remaining: Padded<Ends>,
     pending: Padded<AtomicUsize>,
     job: Padded<UnsafeCell<Job>>,
     busy: AtomicBool,
@@ -87,9 +141,9 @@ unsafe impl Sync for Shared {}
 impl Shared {
     fn new() -> Shared {
         Shared {
-            remaining: Padded(AtomicIsize::new(0)),
+            remaining: Padded(Ends::new()),
             pending: Padded(AtomicUsize::new(0)),
-            job: Padded(UnsafeCell::new(Job { run: &no_chunk, chunks: 0 })),
+            job: Padded(UnsafeCell::new(Job { run: &no_chunk })),
             busy: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             sleepers: AtomicUsize::new(0),
@@ -103,29 +157,25 @@ impl Shared {
     }
 
     fn has_work(&self) -> bool {
-        self.remaining.0.load(SeqCst) > 0
+        self.remaining.0.left() > 0
     }
 
     /// Runs chunks until none is left, then accounts for them.
-    fn drain(&self) {
+    fn drain(&self, end: End) {
         let mut finished = 0;
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            loop {
-                let left = self.remaining.0.fetch_sub(1, SeqCst);
-                if left <= 0 {
-                    break;
-                }
+            while let Some(chunk) = self.remaining.0.claim(end) {
                 finished += 1;
                 // SAFETY: the claim just made is open until `pending` is decreased below, so the job is not replaced;
-                // `fetch_sub` reads from the publishing store or a later decrement, hence sees the job written before.
+                // it was read from the publishing store or a later claim, hence the job written before is seen.
                 let job = unsafe { *self.job.0.get() };
                 // SAFETY: the caller keeps the closure alive until all claims are accounted for.
-                unsafe { (*job.run)(job.chunks - left as usize) };
+                unsafe { (*job.run)(chunk) };
             }
         }));
         if let Err(payload) = outcome {
             // The claim that panicked is still open, so this cancels chunks of the same job.
-            finished += self.remaining.0.swap(0, SeqCst).max(0) as usize;
+            finished += self.remaining.0.cancel();
             let mut first = lock(&self.panic);
             match &*first {
                 None => *first = Some(payload),
@@ -183,13 +233,13 @@ impl Shared {
         }
     }
 
-    fn worker(&self) {
+    fn worker(&self, end: End) {
         INSIDE.set(true);
         self.spread.register();
         let ready = || self.has_work() || self.stop.load(SeqCst);
         while !self.stop.load(SeqCst) {
             if Self::spin_until(SPIN, ready) {
-                self.drain();
+                self.drain(end);
                 continue;
             }
             let mut guard = lock(&self.sleep);
@@ -199,7 +249,7 @@ impl Shared {
             }
             self.sleepers.fetch_sub(1, SeqCst);
             drop(guard);
-            if self.remaining.0.load(Relaxed) > 1 {
+            if self.remaining.0.left() > 1 {
                 self.wake_one();
             }
         }
@@ -230,8 +280,9 @@ impl ThreadPool {
         let mut started = 1;
         while started < threads {
             let theirs = Arc::clone(&shared);
+            let end = if started % 2 == 1 { End::Back } else { End::Front };
             let builder = std::thread::Builder::new().name(format!("lampyr-{started}"));
-            if builder.spawn(move || theirs.worker()).is_err() {
+            if builder.spawn(move || theirs.worker(end)).is_err() {
                 break;
             }
             started += 1;
@@ -275,7 +326,7 @@ impl ThreadPool {
         let shared = &*self.shared;
         if chunks <= 1
             || self.threads == 1
-            || chunks > isize::MAX as usize
+            || chunks > Ends::MOST
             || is_inside_pool()
             || !self.is_alive()
             || shared.busy.compare_exchange(false, true, Acquire, Relaxed).is_err()
@@ -289,15 +340,15 @@ impl ThreadPool {
             std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), *const (dyn Fn(usize) + Sync + 'static)>(body)
         };
         // SAFETY: this thread holds `busy` and no claim is open, so nobody reads or writes the job now.
-        unsafe { *shared.job.0.get() = Job { run, chunks } };
+        unsafe { *shared.job.0.get() = Job { run } };
         shared.pending.0.store(chunks, Relaxed);
-        shared.remaining.0.store(chunks as isize, SeqCst);
+        shared.remaining.0.publish(chunks);
         let spinning = (self.threads - 1).saturating_sub(shared.sleepers.load(SeqCst));
         if chunks - 1 > spinning {
             shared.spread.make_way();
             shared.wake_one();
         }
-        shared.drain();
+        shared.drain(End::Front);
         shared.wait_for_stragglers();
         let panic = lock(&shared.panic).take();
         shared.busy.store(false, Release);

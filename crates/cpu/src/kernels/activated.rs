@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use lampyr_kernels::simd::activation::{Activation, activate};
+use lampyr_kernels::simd::activation::{self, Activation, activate};
 
 use super::operand::Shared;
 use crate::gemm::Epilogue;
@@ -18,11 +18,6 @@ impl Rows {
         let [a, b] = self.strides;
         let offset = batch as isize * a + row as isize * b + column as isize;
         self.start.at(offset * size_of::<f32>() as isize).cast()
-    }
-
-    /// Whether rows of `columns` elements follow each other without gaps.
-    fn joined(&self, columns: usize) -> bool {
-        self.strides[1] == columns as isize
     }
 }
 
@@ -44,14 +39,16 @@ impl Activated {
 
 impl Epilogue for Activated {
     fn apply(&self, batch: usize, rows: Range<usize>, columns: Range<usize>) {
-        let width = columns.len();
-        let joined = self.rows.joined(width) && self.residual.is_none_or(|r| r.joined(width));
-        let (runs, length) = if joined { (usize::from(!rows.is_empty()), rows.len() * width) } else { (rows.len(), width) };
-        for i in 0..runs {
-            let at = |r: &Rows| r.at(batch, rows.start + i, columns.start);
-            let residual = self.residual.as_ref().map_or(std::ptr::null(), |r| at(r).cast_const());
-            // SAFETY: both are valid for the shape of the launch, and blocks of one result do not overlap.
-            unsafe { activate(self.tier, self.function, at(&self.rows), residual, length) };
-        }
+        let at = |r: &Rows| r.at(batch, rows.start, columns.start);
+        let run = activation::Rows {
+            x: at(&self.rows),
+            step: self.rows.strides[1],
+            residual: self.residual.as_ref().map_or(std::ptr::null(), |r| at(r).cast_const()),
+            residual_step: self.residual.map_or(0, |r| r.strides[1]),
+            rows: rows.len(),
+            columns: columns.len(),
+        };
+        // SAFETY: both are valid for the shape of the launch, and blocks of one result do not overlap.
+        unsafe { activate(self.tier, self.function, run) };
     }
 }

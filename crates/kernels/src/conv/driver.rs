@@ -97,12 +97,13 @@ impl Task<'_> {
         let per_group = plan.panels.count();
         let all = per_group * plan.shape.groups;
         let panels = part * plan.across..((part + 1) * plan.across).min(all);
-        for panel in panels.clone() {
+        for panel in panels {
             // SAFETY: the table was filled for the rows.
             unsafe { self.panel(&rows, panel, table) };
-        }
-        if let Some(epilogue) = call.after.epilogue {
-            self.epilogue(epilogue, &rows, panels);
+            // At once, while what was stored is in the first level.
+            if let Some(epilogue) = call.after.epilogue {
+                self.epilogue(epilogue, &rows, panel..panel + 1);
+            }
         }
     }
 

@@ -26,14 +26,49 @@ pub enum Activation {
     LeakyRelu(f32),
 }
 
+/// Rows without gaps that lie apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows {
+    /// The first element of the first row.
+    pub x: *mut f32,
+    /// Elements from row to row.
+    pub step: isize,
+    /// The first element that is added first; null: none.
+    pub residual: *const f32,
+    /// Elements from row to row of those.
+    pub residual_step: isize,
+    /// Rows.
+    pub rows: usize,
+    /// Elements of a row.
+    pub columns: usize,
+}
+
+impl Rows {
+    fn row(&self, i: usize) -> (*mut f32, *const f32) {
+        let i = i as isize;
+        let residual = match self.residual.is_null() {
+            true => self.residual,
+            false => self.residual.wrapping_offset(i * self.residual_step),
+        };
+        (self.x.wrapping_offset(i * self.step), residual)
+    }
+
+    /// As one row, where nothing lies between rows.
+    fn joined(self) -> Rows {
+        let columns = self.columns as isize;
+        if self.step == columns && (self.residual.is_null() || self.residual_step == columns) {
+            return Rows { columns: self.rows * self.columns, rows: 1, ..self };
+        }
+        self
+    }
+}
+
 /// Elements of the longest register.
 const LANES: usize = 16;
 
 struct Run {
     function: Activation,
-    x: *mut f32,
-    residual: *const f32,
-    n: usize,
+    rows: Rows,
 }
 
 impl Run {
@@ -41,27 +76,30 @@ impl Run {
     /// As for [`activate`].
     #[inline(always)]
     unsafe fn each(&self, f: impl Fn(f32) -> f32) {
-        let Run { x, residual, n, .. } = *self;
+        let n = self.rows.columns;
         let whole = n - n % LANES;
-        // SAFETY: the caller's promise.
-        unsafe {
-            if residual.is_null() {
-                for i in 0..whole {
-                    *x.add(i) = f(*x.add(i));
+        for row in 0..self.rows.rows {
+            let (x, residual) = self.rows.row(row);
+            // SAFETY: the caller's promise.
+            unsafe {
+                if residual.is_null() {
+                    for i in 0..whole {
+                        *x.add(i) = f(*x.add(i));
+                    }
+                } else {
+                    for i in 0..whole {
+                        *x.add(i) = f(*x.add(i) + *residual.add(i));
+                    }
                 }
-            } else {
-                for i in 0..whole {
-                    *x.add(i) = f(*x.add(i) + *residual.add(i));
+                if whole < n {
+                    let mut last = [0.0; LANES];
+                    for (i, last) in last.iter_mut().enumerate().take(n - whole) {
+                        let more = if residual.is_null() { 0.0 } else { *residual.add(whole + i) };
+                        *last = *x.add(whole + i) + more;
+                    }
+                    last.iter_mut().for_each(|x| *x = f(*x));
+                    std::ptr::copy_nonoverlapping(last.as_ptr(), x.add(whole), n - whole);
                 }
-            }
-            if whole < n {
-                let mut last = [0.0; LANES];
-                for (i, last) in last.iter_mut().enumerate().take(n - whole) {
-                    let more = if residual.is_null() { 0.0 } else { *residual.add(whole + i) };
-                    *last = *x.add(whole + i) + more;
-                }
-                last.iter_mut().for_each(|x| *x = f(*x));
-                std::ptr::copy_nonoverlapping(last.as_ptr(), x.add(whole), n - whole);
             }
         }
     }
@@ -101,13 +139,76 @@ impl Job for Run {
     }
 }
 
-/// Replaces the `n` elements at `x` by the function of them, or of their sums with the elements at `residual` when that
-/// is not null.
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{Activation, LANES, Rows};
+    use crate::simd::wide::{sigmoid, tanh};
+
+    /// Functions that are worth registers instead of generic loops, since those divide.
+    #[target_feature(enable = "avx512f")]
+    pub unsafe fn run(function: Activation, rows: &Rows) -> bool {
+        let half = _mm512_set1_ps(0.5);
+        // SAFETY: the caller's promise.
+        unsafe {
+            match function {
+                Activation::Sigmoid => each(rows, |x| sigmoid(x)),
+                Activation::Silu => each(rows, |x| _mm512_mul_ps(x, sigmoid(x))),
+                Activation::Tanh => each(rows, |x| tanh(x)),
+                Activation::GeluTanh => each(rows, |x| {
+                    let cube = _mm512_mul_ps(_mm512_mul_ps(x, x), x);
+                    let sum = _mm512_add_ps(x, _mm512_mul_ps(cube, _mm512_set1_ps(0.044715)));
+                    let t = tanh(_mm512_mul_ps(sum, _mm512_set1_ps(0.797_884_6)));
+                    _mm512_mul_ps(_mm512_mul_ps(x, half), _mm512_add_ps(t, _mm512_set1_ps(1.0)))
+                }),
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn each(rows: &Rows, f: impl Fn(__m512) -> __m512) {
+        let n = rows.columns;
+        let rest = ((1u32 << (n % LANES)) - 1) as __mmask16;
+        for row in 0..rows.rows {
+            let (x, residual) = rows.row(row);
+            // SAFETY: the caller's promise; masked lanes are neither read nor written.
+            unsafe {
+                for i in (0..n - n % LANES).step_by(LANES) {
+                    let mut v = _mm512_loadu_ps(x.add(i));
+                    if !residual.is_null() {
+                        v = _mm512_add_ps(v, _mm512_loadu_ps(residual.add(i)));
+                    }
+                    _mm512_storeu_ps(x.add(i), f(v));
+                }
+                if rest != 0 {
+                    let i = n - n % LANES;
+                    let mut v = _mm512_maskz_loadu_ps(rest, x.add(i));
+                    if !residual.is_null() {
+                        v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(rest, residual.add(i)));
+                    }
+                    _mm512_mask_storeu_ps(x.add(i), rest, f(v));
+                }
+            }
+        }
+    }
+}
+
+/// Replaces elements by the function of them, or of their sums with residuals.
 ///
 /// # Safety
-/// `x` is valid for `n` elements, and so is `residual` unless it is null; they do not overlap, or are equal.
-pub unsafe fn activate(tier: Tier, function: Activation, x: *mut f32, residual: *const f32, n: usize) {
-    run(tier, Run { function, x, residual, n });
+/// All elements of the rows are valid; residuals do not overlap other elements, or are equal.
+pub unsafe fn activate(tier: Tier, function: Activation, rows: Rows) {
+    let rows = rows.joined();
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the tier is available; the rest is the caller's promise.
+    if tier == Tier::Avx512 && unsafe { x86::run(function, &rows) } {
+        return;
+    }
+    run(tier, Run { function, rows });
 }
 
 #[cfg(test)]
@@ -159,8 +260,10 @@ mod tests {
                     for with in [false, true] {
                         let mut x = start.clone();
                         let residual = if with { more.as_ptr() } else { std::ptr::null() };
+                        let x_at = x.as_mut_ptr();
+                        let rows = Rows { x: x_at, step: 0, residual, residual_step: 0, rows: 1, columns: n };
                         // SAFETY: both have `n` elements at least.
-                        unsafe { activate(tier, function, x.as_mut_ptr(), residual, n) };
+                        unsafe { activate(tier, function, rows) };
                         assert_eq!(x[n], start[n], "elements behind the end stay");
                         for i in 0..n {
                             let want = exact(function, f64::from(start[i] + if with { more[i] } else { 0.0 }));
@@ -169,10 +272,19 @@ mod tests {
                         }
                     }
                 }
-                let mut x = [f32::NAN; 17];
-                // SAFETY: as above.
-                unsafe { activate(tier, function, x.as_mut_ptr(), std::ptr::null(), 17) };
+                let mut x = [f32::NAN; 51];
+                let at = x.as_mut_ptr();
+                let rows = Rows { x: at, step: 18, residual: std::ptr::null(), residual_step: 0, rows: 2, columns: 17 };
+                // SAFETY: the second row ends in front of element 35.
+                unsafe { activate(tier, function, rows) };
                 assert!(x.iter().all(|x| x.is_nan()), "{tier:?} {function:?}");
+                let mut x = [3.0f32; 38];
+                x[..8].fill(f32::INFINITY);
+                x[8..16].fill(f32::NEG_INFINITY);
+                // SAFETY: as above.
+                unsafe { activate(tier, function, Rows { x: x.as_mut_ptr(), ..rows }) };
+                assert_eq!((x[17], x[35]), (3.0, 3.0), "between and behind rows");
+                assert_eq!(x[16], x[34], "the same in every place of a row");
             }
         }
     }

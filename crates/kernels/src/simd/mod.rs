@@ -6,6 +6,8 @@ pub mod math;
 pub mod softmax_block;
 pub mod softmax_row;
 pub mod transpose;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 pub use level::{Job, Level, run};
 

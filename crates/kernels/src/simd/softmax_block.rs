@@ -45,7 +45,7 @@ mod x86 {
     use std::arch::x86_64::*;
 
     use super::{COLUMNS, SoftmaxBlock};
-    use crate::simd::softmax_row::x86::exp;
+    use crate::simd::wide::exp;
 
     /// The exponential of a score less the largest one.
     #[inline]

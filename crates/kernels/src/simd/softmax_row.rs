@@ -18,31 +18,15 @@ pub fn softmax_row(tier: Tier) -> Option<SoftmaxRow> {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) mod x86 {
+mod x86 {
     use std::arch::x86_64::*;
+
+    use crate::simd::wide::exp;
 
     /// Elements of a register.
     const LANES: usize = 16;
     /// Elements between two widenings of the sum.
     const PIECE: usize = 2048;
-
-    /// The polynomial of [`crate::simd::math::exp`]; NaN stays NaN.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    pub fn exp(x: __m512) -> __m512 {
-        let x = _mm512_max_ps(_mm512_set1_ps(-104.0), x);
-        let n = _mm512_roundscale_ps::<0x08>(_mm512_mul_ps(x, _mm512_set1_ps(std::f32::consts::LOG2_E)));
-        let r = _mm512_fmadd_ps(n, _mm512_set1_ps(-6.931_457_5e-1), x);
-        let r = _mm512_fmadd_ps(n, _mm512_set1_ps(-1.428_606_8e-6), r);
-        let p = _mm512_set1_ps(1.378_059_4e-3);
-        let p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(8.373_124_5e-3));
-        let p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(4.166_953_6e-2));
-        let p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.666_647_2e-1));
-        let p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(4.999_998_5e-1));
-        let p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0));
-        let p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0));
-        _mm512_scalef_ps(p, n)
-    }
 
     #[target_feature(enable = "avx512f")]
     pub unsafe fn wide(x: *const f32, y: *mut f32, n: usize) {
