@@ -78,7 +78,7 @@ fn check_by(shape: &Shape, by_tiles: bool) {
     let w = numbers(groups * outputs * shape.inner(), 2);
     let bias = numbers(groups * outputs, 3);
     let residual = numbers(shape.result_len(), 4);
-    let bounds = (-0.25, 0.75);
+    let (inner, bounds) = ((-0.5, 0.5), (-0.25, 0.75));
     let want = expected(shape, &x, &w, &bias);
     let mut first: Option<Vec<f32>> = None;
     for tier in Tier::available() {
@@ -97,7 +97,12 @@ fn check_by(shape: &Shape, by_tiles: bool) {
                 columns: groups * outputs,
             };
             let mut out = vec![f32::NAN; shape.result_len()];
-            let after = After { residual: Some(residual.as_ptr()), bounds: Some(bounds), epilogue: Some(&seen) };
+            let after = After {
+                inner: Some(inner),
+                residual: Some(residual.as_ptr()),
+                bounds: Some(bounds),
+                epilogue: Some(&seen),
+            };
             let call = Call {
                 x: x.as_ptr(),
                 weights: packed.data(),
@@ -117,7 +122,7 @@ fn check_by(shape: &Shape, by_tiles: bool) {
                 }
             }
             for (i, (&got, want)) in out.iter().zip(&want).enumerate() {
-                let want = (want + f64::from(residual[i])).clamp(-0.25, 0.75);
+                let want = (want.clamp(-0.5, 0.5) + f64::from(residual[i])).clamp(-0.25, 0.75);
                 assert!(
                     (f64::from(got) - want).abs() < 1e-4,
                     "{tier:?}, {threads} threads, {shape:?}, {i}: {got}, {want}"

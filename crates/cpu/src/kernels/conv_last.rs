@@ -122,6 +122,7 @@ pub(super) fn run(op: &Conv, launch: &Launch, tail: Option<&Tail>) -> Result<()>
     let behind = at_store.as_ref().and_then(|s| s.behind(rows));
     let block = block.as_ref().map(|b| b as &dyn Epilogue);
     let after = After {
+        inner: at_store.as_ref().and_then(|s| s.inner),
         residual: at_store.as_ref().and_then(|s| s.residual),
         bounds: at_store.as_ref().and_then(AtStore::bounds),
         epilogue: behind.as_ref().map(|b| b as &dyn Epilogue).or(block),

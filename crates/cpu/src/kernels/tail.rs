@@ -11,7 +11,7 @@ use super::contraction::{Sizes, address};
 use super::operand::{Shared, start};
 use crate::gemm::Epilogue;
 use crate::simd::Tier;
-use crate::tile::{Form, Program, Tensor, compiled, execute};
+use crate::tile::{Form, Known, Program, Tensor, compiled, execute};
 
 /// A scalar expression behind a contraction: input 0 is the result, further operands broadcast to it. The result has one
 /// type before and after.
@@ -54,14 +54,18 @@ impl<'a> Tail<'a> {
     }
 
     /// What kernels of `f32` do while they store, when that is the whole expression: an operand without gaps of the
-    /// result's shape is added, then a function follows.
+    /// result's shape is added to it, or to it within bounds, then a function follows.
     pub fn at_store(&self) -> Result<Option<AtStore>> {
         let Some(known) = self.program.known(self.expr) else { return Ok(None) };
-        let function = known.function;
-        let Some(i) = known.residual else { return Ok(Some(AtStore { residual: None, function })) };
+        let Known { inner, function, .. } = known;
+        let Some(i) = known.residual else { return Ok(Some(AtStore { inner: None, residual: None, function })) };
         let Some(arg) = self.operands.get(usize::from(i) - 1) else { return Ok(None) };
         let fits = arg.dtype == DType::F32 && arg.shape() == self.out.shape() && arg.layout.is_contiguous();
-        Ok(if fits { Some(AtStore { residual: Some(address::<f32>(arg)?.cast_const()), function }) } else { None })
+        Ok(if fits {
+            Some(AtStore { inner, residual: Some(address::<f32>(arg)?.cast_const()), function })
+        } else {
+            None
+        })
     }
 
     /// The expression for blocks of a result seen as matrices of these sizes; `None` when an operand does not fit that
@@ -80,7 +84,7 @@ impl<'a> Tail<'a> {
 
     /// The expression as a function of contiguous rows, when it is one.
     fn activated(&self, views: &[View]) -> Option<Activated> {
-        let known = self.program.known(self.expr)?;
+        let known = self.program.known(self.expr).filter(|k| k.inner.is_none())?;
         let rows = |i: u8| views.get(usize::from(i)).filter(|v| v.strides[2] == 1).map(View::rows);
         let residual = match known.residual {
             Some(i) => Some(rows(i)?),
@@ -116,6 +120,8 @@ impl<'a> Tail<'a> {
 
 /// See [`Tail::at_store`].
 pub(super) struct AtStore {
+    /// Bounds of sums before the residual is added.
+    pub inner: Option<(f32, f32)>,
     pub residual: Option<*const f32>,
     pub function: Option<Activation>,
 }

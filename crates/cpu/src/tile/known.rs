@@ -5,9 +5,11 @@ use lampyr_kernels::simd::activation::Activation;
 use lampyr_ops::build::{Gelu, HardSigmoid, HardSwish, LeakyRelu, Sigmoid, Silu, Tanh};
 use smallvec::SmallVec;
 
-/// An expression over `f32` that kernels compute in registers: input 0, plus an operand, then a function.
+/// An expression over `f32` that kernels compute in registers: input 0 within bounds, plus an operand, then a function.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Known {
+    /// Bounds of input 0 before anything is added.
+    pub inner: Option<(f32, f32)>,
     /// Input that is added first.
     pub residual: Option<u8>,
     /// What the sum goes through.
@@ -19,8 +21,8 @@ const UNBOUNDED: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
 /// What a step of a simple expression is.
 #[derive(Clone, Copy)]
 enum Value {
-    /// Input 0, plus an operand, within bounds.
-    Result(Option<u8>, (f32, f32)),
+    /// Input 0, plus an operand after bounds, within bounds.
+    Result(Option<(u8, (f32, f32))>, (f32, f32)),
     Operand(u8),
     Constant(f32),
 }
@@ -47,8 +49,10 @@ fn bounded_sum(expr: &ScalarExpr) -> Option<Known> {
             Instr::Const(bits) if f64::from_bits(bits).is_nan() => return None,
             Instr::Const(bits) => Value::Constant(f64::from_bits(bits) as f32),
             Instr::Binary(f, x, y) => match (f, of(x)?, of(y)?) {
-                (Binary::Add, Value::Result(None, UNBOUNDED), Value::Operand(i))
-                | (Binary::Add, Value::Operand(i), Value::Result(None, UNBOUNDED)) => Value::Result(Some(i), UNBOUNDED),
+                (Binary::Add, Value::Result(None, inner), Value::Operand(i))
+                | (Binary::Add, Value::Operand(i), Value::Result(None, inner)) => {
+                    Value::Result(Some((i, inner)), UNBOUNDED)
+                }
                 (Binary::Max, Value::Result(r, (low, high)), Value::Constant(c))
                 | (Binary::Max, Value::Constant(c), Value::Result(r, (low, high)))
                     if c <= high =>
@@ -70,7 +74,8 @@ fn bounded_sum(expr: &ScalarExpr) -> Option<Known> {
     let &[(r, DType::F32)] = expr.outputs.as_slice() else { return None };
     let Value::Result(residual, bounds) = *values.get(usize::from(r))? else { return None };
     let function = (bounds != UNBOUNDED).then_some(Activation::Bounds(bounds.0, bounds.1));
-    Some(Known { residual, function })
+    let inner = residual.map(|(_, inner)| inner).filter(|&inner| inner != UNBOUNDED);
+    Some(Known { inner, residual: residual.map(|(i, _)| i), function })
 }
 
 /// Most steps of an expression that is looked at.
@@ -106,7 +111,7 @@ fn function(expr: &ScalarExpr) -> Option<Known> {
         _ => None,
     });
     let constants: SmallVec<[f64; 4]> = constants.take(4).collect();
-    let known = |function| Some(Known { residual: sum.map(|(_, i)| i), function: Some(function) });
+    let known = |function| Some(Known { inner: None, residual: sum.map(|(_, i)| i), function: Some(function) });
     let plain: [(&dyn Op, Activation); 6] = [
         (&Silu, Activation::Silu),
         (&Gelu { approximate: "none".into() }, Activation::Gelu),
@@ -185,8 +190,8 @@ mod tests {
         for (op, function) in ops {
             let form = op.scalar(&[DType::F32]).expect("has one");
             let function = Some(function);
-            assert_eq!(Known::of(&form), Some(Known { residual: None, function }), "{op:?}");
-            assert_eq!(Known::of(&with_sum(&form)), Some(Known { residual: Some(1), function }), "{op:?}");
+            assert_eq!(Known::of(&form), Some(Known { inner: None, residual: None, function }), "{op:?}");
+            assert_eq!(Known::of(&with_sum(&form)), Some(Known { inner: None, residual: Some(1), function }), "{op:?}");
         }
         let leaky = LeakyRelu { alpha: 0.1 };
         let form = leaky.scalar(&[DType::F32]).expect("has one");
@@ -200,7 +205,20 @@ mod tests {
         let (sum, zero) = (e.binary(Binary::Add, x, r), e.constant(0.0, Compute::F32));
         let y = e.binary(Binary::Max, sum, zero);
         let function = Some(Activation::Bounds(0.0, f32::INFINITY));
-        assert_eq!(Known::of(&e.clone().store(y, DType::F32)), Some(Known { residual: Some(1), function }));
+        assert_eq!(
+            Known::of(&e.clone().store(y, DType::F32)),
+            Some(Known { inner: None, residual: Some(1), function })
+        );
+        let again = e.binary(Binary::Add, y, r);
+        let inner = Some((0.0, f32::INFINITY));
+        let known = Known { inner, residual: Some(1), function: None };
+        let mut bounded = ScalarExpr::new(&[DType::F32; 2]);
+        let (x, r) = (bounded.load(0), bounded.load(1));
+        let zero = bounded.constant(0.0, Compute::F32);
+        let above = bounded.binary(Binary::Max, x, zero);
+        let sum = bounded.binary(Binary::Add, r, above);
+        assert_eq!(Known::of(&bounded.store(sum, DType::F32)), Some(known));
+        assert_eq!(Known::of(&e.clone().store(again, DType::F32)), None);
         let twice = e.binary(Binary::Mul, y, y);
         assert_eq!(Known::of(&e.store(twice, DType::F32)), None);
         let double = Silu.scalar(&[DType::F64]).expect("has one");

@@ -127,8 +127,19 @@ pub(crate) unsafe fn execute(program: &Program, shape: &[usize], inputs: &[Tenso
         0 => points.div_ceil(step),
         tile => points / inner * inner.div_ceil(tile),
     };
-    let plan =
-        Plan { program, shape, points, inputs: ins, outputs: outs, offsets, staging: end, lanes, step, row_tile, direct };
+    let plan = Plan {
+        program,
+        shape,
+        points,
+        inputs: ins,
+        outputs: outs,
+        offsets,
+        staging: end,
+        lanes,
+        step,
+        row_tile,
+        direct,
+    };
     if end + 8 * lanes <= SMALL {
         // SAFETY: the caller's promise; the scratch is large enough.
         return unsafe { plan.tiles::<SMALL>(0..tiles) };

@@ -8,6 +8,8 @@ use crate::gemm::{Epilogue, Shared, Slots};
 /// What happens to finished sums.
 #[derive(Clone, Copy, Default)]
 pub struct After<'a> {
+    /// Bounds of sums before a residual is added.
+    pub inner: Option<(f32, f32)>,
     /// A tensor of the result's shape to add.
     pub residual: Option<*const f32>,
     /// Bounds of results, applied next.
@@ -140,6 +142,7 @@ impl Task<'_> {
                 ahead_step: if needs { 16 } else { 0 },
                 bias: self.bias.at(group * columns + first),
                 residual: call.after.residual.map_or(std::ptr::null(), |r| r.wrapping_add(place)),
+                inner: call.after.inner,
                 bounds: call.after.bounds,
                 out: call.out.wrapping_add(place),
                 out_step: step,

@@ -29,6 +29,8 @@ pub struct Tile {
     pub bias: *const f32,
     /// What is added to finished sums, laid out as the result; may be null.
     pub residual: *const f32,
+    /// Bounds of sums before the residual is added.
+    pub inner: Option<(f32, f32)>,
     /// Bounds of results.
     pub bounds: Option<(f32, f32)>,
     /// The result at the first position.
@@ -159,6 +161,8 @@ unsafe fn micro<V: Bounded, const ROWS: usize, const VECTORS: usize, const DEEP:
         }
         let (low, high) = t.bounds.unwrap_or_default();
         let (low, high) = (V::splat(low), V::splat(high));
+        let (inner_low, inner_high) = t.inner.unwrap_or_default();
+        let (inner_low, inner_high) = (V::splat(inner_low), V::splat(inner_high));
         unroll!(i < ROWS, {
             let place = i * t.out_step;
             unroll_few!(j < VECTORS, {
@@ -166,6 +170,9 @@ unsafe fn micro<V: Bounded, const ROWS: usize, const VECTORS: usize, const DEEP:
                 let left = t.columns.saturating_sub(j * V::LANES);
                 if left > 0 {
                     let mut y = acc[i][j];
+                    if t.inner.is_some() {
+                        y = y.bounded(inner_low, inner_high);
+                    }
                     if !t.residual.is_null() {
                         let from = t.residual.add(place);
                         y = y.add(if left >= V::LANES { V::load(from) } else { V::load_part(from, left) });

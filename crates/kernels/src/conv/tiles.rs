@@ -273,6 +273,7 @@ impl Task<'_> {
                     ahead_step: if needs { 16 } else { 0 },
                     bias: self.start.0,
                     residual: std::ptr::null(),
+                    inner: None,
                     bounds: None,
                     out: to.wrapping_add(at * columns + first),
                     out_step: columns,
@@ -306,6 +307,7 @@ impl Task<'_> {
                 residual: self.call.after.residual.map_or(std::ptr::null(), |r| r.wrapping_add(place)),
                 steps: [width * shape.outputs, shape.outputs],
                 sizes: sizes(x),
+                inner: self.call.after.inner,
                 bounds: self.call.after.bounds,
             };
             // SAFETY: the tile has its own part of the result, and products have whole registers of columns.

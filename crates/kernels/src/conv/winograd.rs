@@ -63,6 +63,8 @@ pub struct Output {
     pub steps: [usize; 2],
     /// Rows and columns of the tile that are results.
     pub sizes: [usize; 2],
+    /// Bounds of sums before a residual is added.
+    pub inner: Option<(f32, f32)>,
     /// Bounds of results.
     pub bounds: Option<(f32, f32)>,
 }
@@ -158,6 +160,8 @@ unsafe fn output<V: super::micro::Bounded>(t: &Output) {
     unsafe {
         let (low, high) = t.bounds.unwrap_or_default();
         let (low, high) = (V::splat(low), V::splat(high));
+        let (inner_low, inner_high) = t.inner.unwrap_or_default();
+        let (inner_low, inner_high) = (V::splat(inner_low), V::splat(inner_high));
         let mut c = 0;
         while c < t.channels {
             let n = t.channels - c;
@@ -183,6 +187,9 @@ unsafe fn output<V: super::micro::Bounded>(t: &Output) {
                         if x < t.sizes[1] {
                             let place = y * t.steps[0] + x * t.steps[1] + c;
                             let mut z = made[x].add(bias);
+                            if t.inner.is_some() {
+                                z = z.bounded(inner_low, inner_high);
+                            }
                             if !t.residual.is_null() {
                                 let from = t.residual.add(place);
                                 z = z.add(if whole { V::load(from) } else { V::load_part(from, n) });
