@@ -459,10 +459,10 @@ impl<E: Real, S: Store<E>> Job for Block<'_, '_, E, S> {
                 }
             }
             let to = call.to.add((self.head * queries + self.first) * outer);
-            // Zero for queries that see no key, whose sums may be NaN.
+            // Zero for queries that see no key, whose sums may be NaN. NaN has no place among the largest scores, but in totals.
             let mut factors = [E::ZERO; QUERIES];
-            for ((f, &m), &t) in factors.iter_mut().zip(&most).zip(&totals) {
-                *f = if m == E::LOWEST { E::ZERO } else { Lane::div(E::ONE, t) };
+            for (f, &t) in factors.iter_mut().zip(&totals) {
+                *f = if t == E::ZERO { E::ZERO } else { Lane::div(E::ONE, t) };
             }
             let exchange = transpose(tier).filter(|_| S::SAME && size_of::<E>() == 4);
             let squares = exchange.map_or(0, |_| rows / EDGE * EDGE);
