@@ -110,8 +110,11 @@ impl Plan {
         let panels = m.div_ceil(height.max(1));
         let small = n.saturating_mul(k) <= IN_PLACE;
         let by_rows = left == Ready::No && !scattered && panels >= MANY && n <= WIDE && small;
-        let by_block =
-            left == Ready::No && !scattered && !narrow && !direct && if small { by_rows && !ready.1 } else { m > TALL };
+        let by_block = left == Ready::No
+            && !scattered
+            && !narrow
+            && !direct
+            && if small { by_rows && !ready.1 && batch == 1 } else { m > TALL };
         if by_block || by_rows && ready.1 {
             let least = if !small { (panels / 6).min(16).max(panels.div_ceil(PANELS)) } else { parts.min(panels / 2) };
             let tasks = if least > 1 { least.next_multiple_of(EVEN).min(panels) } else { 1 };
