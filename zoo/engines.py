@@ -93,13 +93,15 @@ class OpenVino:
         }
         compiled = core.compile_model(model, "CPU", settings)
         self.request = compiled.create_infer_request()
-        self.inputs = {next(iter(port.names)): port for port in compiled.inputs}
+        # A port may have further names, of values that the compiler has merged with it.
+        self.inputs = [port.names for port in compiled.inputs]
         self.outputs = list(compiled.outputs)
         self.names = [next(iter(port.names), "") for port in self.outputs]
 
     def run(self, inputs: Arrays) -> list[np.ndarray]:
         """One inference; the outputs are views that the next one overwrites."""
-        made = self.request.infer({n: inputs[n] for n in self.inputs}, share_inputs=True, share_outputs=True)
+        given = {i: inputs[next(n for n in names if n in inputs)] for i, names in enumerate(self.inputs)}
+        made = self.request.infer(given, share_inputs=True, share_outputs=True)
         return [made[port] for port in self.outputs]
 
 
