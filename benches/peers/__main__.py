@@ -103,6 +103,8 @@ def main() -> int:
         "command": options.command,
         "versions": versions(),
     }
+    if kept and "models" not in parts:
+        about = kept["about"]
     found: dict[str, Any] = kept | {"about": about, "models": list(kept.get("models", []))}
     measured = []
     for row in models(options, cases):
