@@ -72,7 +72,7 @@ fn profile(loaded: &Loaded, inputs: &[Tensor], runs: u32) -> Result<(Vec<Spent>,
         all
     };
     let mut steps = sorted(steps);
-    steps.truncate(200);
+    steps.truncate(25);
     Ok((sorted(ops), steps))
 }
 
